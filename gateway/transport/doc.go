@@ -1,0 +1,20 @@
+// Package transport owns sockets: it accepts connections, speaks HTTP's upgrade and RFC 6455 on
+// them, and hands whole text messages to a Handler. It knows nothing of Logux.
+//
+// On Linux a connection belongs for its whole life to one Loop: one goroutine around one epoll
+// instance (package poll). A connection at rest owns no goroutine and no buffer: a Conn, its
+// descriptor and its place in the timer wheel are all. A loop never waits for anything but epoll;
+// whatever may block runs elsewhere and comes back through Loop.Post. TLS connections, and every
+// connection on other systems, have two goroutines of their own for reading and writing, but their
+// frames, handler calls and timers run on a loop all the same, so that a Handler sees no difference.
+//
+// # Visits and output
+//
+// The loop visits a connection when bytes arrived for it, when its timer fired, when a posted task
+// asked for it (Conn.Wake) and when its socket took the last of its waiting output. In a visit the
+// handler's callback runs first and Handler.Flush last; whatever was given to Conn.Send meanwhile
+// leaves in one write. What the socket does not take waits in the Conn (bounded: beyond
+// Limits.Output, or after Limits.WriteTimeout without progress, the connection is closed as slow).
+// While output waits, Flush is not called: the handler lets what it has to say accumulate, and
+// merges it when Flush comes.
+package transport
