@@ -1,74 +1,145 @@
 // Package hub is the index of who is connected to this server and what they listen to. It knows
 // no socket and no protocol: it maps the targets of an action to members.
+//
+// There are three indexes: by client ID, by user ID and by channel. Each is cut into shards with a
+// lock of their own. All locks are leaves: none is taken while another is held, and nothing is
+// called while one is held. What that means for a Resolve beside a change: it sees the change in
+// all of an index or not at all, but may see it in one index and not yet in another.
 package hub
 
-import "logux-proxy/wire"
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
 
-// A Hub indexes members by client, user and channel. Any goroutine may call Resolve and Counts; the
-// calls that change one member must not overlap each other. P is the caller's handle of a connection.
-type Hub[P any] struct{}
+	"logux-proxy/wire"
+)
+
+// A Hub indexes members by client, user and channel. Any goroutine may call Resolve, Client and
+// Counts; the calls that change one member must not overlap each other. P is the caller's handle
+// of a connection.
+type Hub[P any] struct {
+	// Static.
+	seed maphash.Seed
+	seen sync.Pool // of map[*Member[P]]int, empty: see Resolve
+
+	clients  index[wire.ClientID, *Member[P]]
+	users    index[wire.UserID, *Member[P]] // the first of a list, linked by its members
+	channels index[string, *channel[P]]
+
+	subscriptions atomic.Int64
+}
 
 // New returns an empty hub.
-func New[P any]() *Hub[P] { panic("hub") }
+func New[P any]() *Hub[P] {
+	h := &Hub[P]{seed: maphash.MakeSeed()}
+	h.clients.init()
+	h.users.init()
+	h.channels.init()
+	return h
+}
 
-// A Member is one authenticated connection.
+// A Member is one authenticated connection. Peer and Node are set by the caller and not changed
+// after Add.
 type Member[P any] struct {
 	Peer P
 	Node wire.NodeID
+
+	// gone is set when the member was replaced or removed: it is to be found no more, although some
+	// index may hold it for a moment longer.
+	gone atomic.Bool
+
+	// Owned by whoever may change this member. Others read client after they found the member
+	// in an index.
+	added  bool
+	client uint32 // hash of the client ID
+	subs   subscriptions[P]
+
+	// Guarded by the lock of the user's shard.
+	nextOfUser, prevOfUser *Member[P]
+	ofUser                 bool // in the list
 }
 
 // Add makes m known under its client ID and its user ID. It returns the member that had the same
-// client ID before, which is then known no more (the caller closes its connection), or nil.
-func (h *Hub[P]) Add(m *Member[P]) (replaced *Member[P]) { panic("hub") }
+// client ID before, which is then known no more (the caller closes its connection and calls Remove
+// for it), or nil.
+func (h *Hub[P]) Add(m *Member[P]) (replaced *Member[P]) {
+	id := m.Node.Client()
+	hash := h.hash(string(id))
+	m.client = uint32(hash)
+	m.added = true
+	m.gone.Store(false)
 
-// Remove takes m out with all its subscriptions, and calls left for each channel that lost its last subscription of m.
-// A member that was replaced or never added is no error.
-func (h *Hub[P]) Remove(m *Member[P], left func(channel string)) { panic("hub") }
+	// The user has the new connection before the client has lost the old one: an action to the
+	// user that is resolved meanwhile may meet both of them, but never neither.
+	user := m.Node.User()
+	h.joinUser(user, m)
 
-// State is what becomes of an action on a channel for one subscriber.
-type State uint8
+	s := h.clients.shard(hash)
+	s.mu.Lock()
+	if old := s.items[id]; old != m {
+		replaced = old
+	}
+	s.items[id] = m
+	if replaced != nil {
+		replaced.gone.Store(true)
+	}
+	s.mu.Unlock()
 
-const (
-	// Pending: the back-end is still asked. What is resolved meanwhile is to be kept (DESIGN section 5).
-	Pending State = iota + 1
-	// Active: the subscription was approved.
-	Active
-)
-
-// Subscribe adds or changes a subscription of m. Subscriptions differ by channel and filter; they
-// are not counted: a second Subscribe with the same filter changes the state of the first, but Pending never
-// replaces Active. first reports whether it is m's first on channel.
-func (h *Hub[P]) Subscribe(m *Member[P], s wire.Subscription, state State) (first bool) { panic("hub") }
-
-// Unsubscribe takes back the subscription with that channel and filter. last reports whether m
-// had it and has no other left on the channel.
-func (h *Hub[P]) Unsubscribe(m *Member[P], s wire.Subscription) (last bool) { panic("hub") }
-
-// Subscriptions is how many subscriptions m has, pending ones included.
-func (h *Hub[P]) Subscriptions(m *Member[P]) int { panic("hub") }
-
-// A Match is one receiver of an action.
-type Match[P any] struct {
-	Peer P
-	// Pending: the member is addressed only through channels whose subscriptions are all pending.
-	Pending bool
+	if replaced != nil {
+		h.leaveUser(user, replaced)
+	}
+	return replaced
 }
 
-// Resolve appends each member that t addresses to dst, once (PROTOCOL section 3, rule 4): those
-// named in Nodes and Clients in any case, those of Users and Channels without author and
-// t.ExcludeClients. It allocates nothing when dst has room. Members are not repeated even when
-// several targets match.
-func (h *Hub[P]) Resolve(dst []Match[P], t *wire.Targets, author wire.ClientID) []Match[P] {
-	panic("hub")
+// Remove takes m out with all its subscriptions, and calls left for each channel that lost its last
+// subscription of m. A member that was replaced or never added is no error; its subscriptions, if it
+// has any, are taken back like those of any other.
+func (h *Hub[P]) Remove(m *Member[P], left func(channel string)) {
+	if !m.added {
+		return
+	}
+	m.added = false
+	m.gone.Store(true)
+
+	id := m.Node.Client()
+	s := h.clients.shard(h.hash(string(id)))
+	s.mu.Lock()
+	if s.items[id] == m {
+		delete(s.items, id)
+	}
+	s.mu.Unlock()
+	h.leaveUser(m.Node.User(), m)
+
+	for sub := range m.subs.all() {
+		h.subscriptions.Add(-int64(sub.count()))
+		h.leaveChannel(sub)
+		left(sub.channel.name)
+	}
+	m.subs = subscriptions[P]{}
 }
 
 // Client returns the member of a client ID, or nil.
-func (h *Hub[P]) Client(id wire.ClientID) *Member[P] { panic("hub") }
+func (h *Hub[P]) Client(id wire.ClientID) *Member[P] {
+	s := h.clients.shard(h.hash(string(id)))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.items[id]
+}
 
 // Counts are gauges of the hub.
 type Counts struct {
 	Members, Users, Channels, Subscriptions int64
 }
 
-// Counts returns how much is in the hub.
-func (h *Hub[P]) Counts() Counts { panic("hub") }
+// Counts returns how much is in the hub. Subscriptions of a replaced member count until Remove.
+func (h *Hub[P]) Counts() Counts {
+	return Counts{
+		Members:       h.clients.len(),
+		Users:         h.users.len(),
+		Channels:      h.channels.len(),
+		Subscriptions: h.subscriptions.Load(),
+	}
+}
+
+func (h *Hub[P]) hash(s string) uint64 { return maphash.String(h.seed, s) }
