@@ -9,7 +9,6 @@ package hub
 
 import (
 	"hash/maphash"
-	"sync"
 	"sync/atomic"
 
 	"logux-proxy/wire"
@@ -21,7 +20,7 @@ import (
 type Hub[P any] struct {
 	// Static.
 	seed maphash.Seed
-	seen sync.Pool // of map[*Member[P]]int, empty: see Resolve
+	sets sets[P]
 
 	clients  index[wire.ClientID, *Member[P]]
 	users    index[wire.UserID, *Member[P]] // the first of a list, linked by its members
@@ -32,7 +31,7 @@ type Hub[P any] struct {
 
 // New returns an empty hub.
 func New[P any]() *Hub[P] {
-	h := &Hub[P]{seed: maphash.MakeSeed()}
+	h := &Hub[P]{seed: maphash.MakeSeed(), sets: make(sets[P], keptSets)}
 	h.clients.init()
 	h.users.init()
 	h.channels.init()

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"logux-proxy/wire"
@@ -22,16 +23,13 @@ func (h *Hub[P]) Resolve(dst []Match[P], t *wire.Targets, author wire.ClientID) 
 		return dst
 	}
 	var room [excludeList]uint32
-	r := resolve[P]{dst: dst, targets: t, author: author}
-	r.excluded = h.hashes(room[:0], t, author)
-	// One target cannot give a member twice. For several there is a set of those that were met;
-	// such sets are used again, and none is ever shared by two calls.
+	left := exclusion{author: author, clients: t.ExcludeClients}
+	if len(t.Channels)+len(t.Users) > 0 {
+		left.hashes = left.appendHashes(room[:0], h.seed)
+	}
+	r := resolve[P]{dst: dst}
 	if len(t.Channels)+len(t.Users)+len(t.Clients)+len(t.Nodes) > 1 {
-		if seen, ok := h.seen.Get().(map[*Member[P]]int); ok {
-			r.seen = seen
-		} else {
-			r.seen = make(map[*Member[P]]int)
-		}
+		r.seen = h.sets.take()
 	}
 
 	for _, node := range t.Nodes {
@@ -45,61 +43,20 @@ func (h *Hub[P]) Resolve(dst []Match[P], t *wire.Targets, author wire.ClientID) 
 		}
 	}
 	for _, user := range t.Users {
-		h.resolveUser(&r, user)
+		h.resolveUser(&r, &left, user)
 	}
 	for _, channel := range t.Channels {
-		h.resolveChannel(&r, channel)
+		h.resolveChannel(&r, &left, channel)
 	}
 
-	// Clearing a set costs time by its largest size ever, so that very large ones are left behind.
-	if r.seen != nil && len(r.seen) <= keepSeen {
-		clear(r.seen)
-		h.seen.Put(r.seen)
-	}
+	h.sets.giveBack(r.seen)
 	return r.dst
 }
 
-const (
-	// keepSeen is how many members a set may have met and be used again.
-	keepSeen = 1 << 16
-	// excludeList is how many excluded clients are searched one by one, and kept on the stack.
-	excludeList = 16
-)
-
-// A resolve is one call of Resolve.
+// A resolve is what one call of Resolve has met.
 type resolve[P any] struct {
-	dst      []Match[P]
-	seen     map[*Member[P]]int // index in dst; nil for a single target
-	targets  *wire.Targets
-	author   wire.ClientID
-	excluded []uint32 // hashes of the clients left out of channels and users, sorted
-}
-
-func (h *Hub[P]) resolveUser(r *resolve[P], user wire.UserID) {
-	s := h.users.shard(h.hash(string(user)))
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for m := s.items[user]; m != nil; m = m.nextOfUser {
-		if !m.gone.Load() && !r.excludes(m) {
-			r.match(m, false)
-		}
-	}
-}
-
-func (h *Hub[P]) resolveChannel(r *resolve[P], name string) {
-	s := h.channels.shard(h.hash(name))
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c := s.items[name]
-	if c == nil {
-		return
-	}
-	for i := range c.subscribers {
-		sub := &c.subscribers[i]
-		if !sub.member.gone.Load() && !r.excludes(sub.member) {
-			r.match(sub.member, sub.pending)
-		}
-	}
+	dst  []Match[P]
+	seen map[*Member[P]]int // index in dst; nil for a single target, which cannot give a member twice
 }
 
 func (r *resolve[P]) match(m *Member[P], pending bool) {
@@ -115,32 +72,94 @@ func (r *resolve[P]) match(m *Member[P], pending bool) {
 	r.dst = append(r.dst, Match[P]{Peer: m.Peer, Pending: pending})
 }
 
-// hashes appends the hashes of the clients that channels and users are to leave out to dst, which
-// is empty, in order.
-func (h *Hub[P]) hashes(dst []uint32, t *wire.Targets, author wire.ClientID) []uint32 {
-	if len(t.Channels)+len(t.Users) == 0 {
-		return dst
+func (h *Hub[P]) resolveUser(r *resolve[P], left *exclusion, user wire.UserID) {
+	s := h.users.shard(h.hash(string(user)))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for m := s.items[user]; m != nil; m = m.nextOfUser {
+		if !m.gone.Load() && !left.has(m.client, m.Node) {
+			r.match(m, false)
+		}
 	}
-	if author != "" {
-		dst = append(dst, uint32(h.hash(string(author))))
+}
+
+func (h *Hub[P]) resolveChannel(r *resolve[P], left *exclusion, name string) {
+	s := h.channels.shard(h.hash(name))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := s.items[name]
+	if c == nil {
+		return
 	}
-	for _, client := range t.ExcludeClients {
-		dst = append(dst, uint32(h.hash(string(client))))
+	for i := range c.subscribers {
+		sub := &c.subscribers[i]
+		if m := sub.member; !m.gone.Load() && !left.has(m.client, m.Node) {
+			r.match(m, sub.pending)
+		}
+	}
+}
+
+// An exclusion is who is left out of channels and users.
+type exclusion struct {
+	author  wire.ClientID
+	clients []wire.ClientID
+	hashes  []uint32 // of all of them, sorted; texts are compared only where hashes are equal
+}
+
+// excludeList is how many hashes are looked through one by one, and kept on the stack.
+const excludeList = 16
+
+func (x *exclusion) appendHashes(dst []uint32, seed maphash.Seed) []uint32 {
+	if x.author != "" {
+		dst = append(dst, uint32(maphash.String(seed, string(x.author))))
+	}
+	for _, client := range x.clients {
+		dst = append(dst, uint32(maphash.String(seed, string(client))))
 	}
 	slices.Sort(dst)
 	return dst
 }
 
-// excludes reports whether m is left out of channels and users. The texts are compared only where
-// the hashes are equal.
-func (r *resolve[P]) excludes(m *Member[P]) bool {
-	if len(r.excluded) <= excludeList {
-		if !slices.Contains(r.excluded, m.client) {
+// has reports whether the client of node, whose hash is given, is left out.
+func (x *exclusion) has(hash uint32, node wire.NodeID) bool {
+	if len(x.hashes) <= excludeList {
+		if !slices.Contains(x.hashes, hash) {
 			return false
 		}
-	} else if _, found := slices.BinarySearch(r.excluded, m.client); !found {
+	} else if _, found := slices.BinarySearch(x.hashes, hash); !found {
 		return false
 	}
-	client := m.Node.Client()
-	return client == r.author || slices.Contains(r.targets.ExcludeClients, client)
+	client := node.Client()
+	return client == x.author || slices.Contains(x.clients, client)
+}
+
+// sets are empty sets of members, to be used again. A set belongs to one call at a time.
+type sets[P any] chan map[*Member[P]]int
+
+const (
+	// keptSets is how many sets are kept: about as many as there are cores that resolve at once.
+	keptSets = 16
+	// keepSet is how many members a set may hold and be kept: a set never shrinks, and emptying it
+	// takes time by its largest size.
+	keepSet = 1 << 14
+)
+
+func (s sets[P]) take() map[*Member[P]]int {
+	select {
+	case set := <-s:
+		return set
+	default:
+		return make(map[*Member[P]]int)
+	}
+}
+
+func (s sets[P]) giveBack(set map[*Member[P]]int) {
+	if set == nil || len(set) > keepSet {
+		return
+	}
+	clear(set)
+	select {
+	case s <- set:
+	default:
+	}
 }
