@@ -1,0 +1,3 @@
+// Package cluster joins servers: it carries envelopes from the server where an action was approved
+// to those that have receivers for it.
+package cluster
