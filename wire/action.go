@@ -51,11 +51,3 @@ const (
 	ReasonWrongChannel Reason = "wrongChannel"
 	ReasonError        Reason = "error"
 )
-
-// A Subscription is what the proxy reads of a logux/subscribe or logux/unsubscribe.
-type Subscription struct {
-	Channel string
-	// Filter is the canonical JSON text of the filter object, so that equal filters are equal
-	// strings. It is "" for no filter, null and {}, which are the same filter.
-	Filter string
-}

@@ -1,57 +1,96 @@
 package wire
 
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
 // The Append functions write one message to dst and return the longer slice; they allocate
 // nothing when dst has room.
 
 // AppendConnected writes ["connected", protocol, server, [start, end], {subprotocol}?].
 func AppendConnected(dst []byte, protocol int, server NodeID, start, end int64, subprotocol RawJSON) []byte {
-	panic("wire")
+	dst = append(dst, `["connected",`...)
+	dst = strconv.AppendInt(dst, int64(protocol), 10)
+	dst = append(dst, ',')
+	dst = appendString(dst, server)
+	dst = append(dst, ",["...)
+	dst = strconv.AppendInt(dst, start, 10)
+	dst = append(dst, ',')
+	dst = strconv.AppendInt(dst, end, 10)
+	dst = append(dst, ']')
+	if len(subprotocol) > 0 {
+		dst = append(dst, `,{"subprotocol":`...)
+		dst = append(dst, subprotocol...)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 // AppendPing writes ["ping", added].
-func AppendPing(dst []byte, added int64) []byte { panic("wire") }
+func AppendPing(dst []byte, added int64) []byte { return appendAdded(dst, `["ping",`, added) }
 
 // AppendPong writes ["pong", added].
-func AppendPong(dst []byte, added int64) []byte { panic("wire") }
+func AppendPong(dst []byte, added int64) []byte { return appendAdded(dst, `["pong",`, added) }
 
 // AppendSynced writes ["synced", added].
-func AppendSynced(dst []byte, added int64) []byte { panic("wire") }
+func AppendSynced(dst []byte, added int64) []byte { return appendAdded(dst, `["synced",`, added) }
 
 // AppendHeaders writes ["headers", headers].
-func AppendHeaders(dst []byte, headers RawJSON) []byte { panic("wire") }
-
-// AppendError writes ["error", type, options?].
-func AppendError(dst []byte, e *Error) []byte { panic("wire") }
-
-// AppendDebug writes ["debug", "error", text].
-func AppendDebug(dst []byte, text string) []byte { panic("wire") }
-
-// An Outgoing is an action made ready for many receivers: everything that is the same for all
-// of them is encoded once. Only two relative numbers differ from one connection to the next. It
-// is immutable and shared.
-type Outgoing struct {
-	Action *Action
+func AppendHeaders(dst []byte, headers RawJSON) []byte {
+	dst = append(dst, `["headers",`...)
+	dst = append(dst, headers...)
+	return append(dst, ']')
 }
 
-// NewOutgoing prepares a for sending by server (whose own node ID is left out of action IDs).
-// It fails for an action ID that is not in the three-part form.
-func NewOutgoing(a *Action, server NodeID) (*Outgoing, error) { panic("wire") }
+// AppendError writes ["error", type, options?].
+func AppendError(dst []byte, e *Error) []byte {
+	dst = append(dst, `["error",`...)
+	dst = appendString(dst, e.Type)
+	if len(e.Options) > 0 {
+		dst = append(dst, ',')
+		dst = append(dst, e.Options...)
+	}
+	return append(dst, ']')
+}
 
-// Size is about how many bytes o takes in a sync message.
-func (o *Outgoing) Size() int { panic("wire") }
+// AppendDebug writes ["debug", "error", text].
+func AppendDebug(dst []byte, text string) []byte {
+	dst = append(dst, `["debug","error",`...)
+	dst = appendString(dst, text)
+	return append(dst, ']')
+}
 
-// AppendSyncStart writes the head of a sync message; then come one AppendSyncPair each and
-// AppendSyncEnd.
-func AppendSyncStart(dst []byte, added int64) []byte { panic("wire") }
+func appendAdded(dst []byte, head string, added int64) []byte {
+	dst = append(dst, head...)
+	dst = strconv.AppendInt(dst, added, 10)
+	return append(dst, ']')
+}
 
-// AppendSyncPair writes one action and its meta relative to the connection's base time (ms since 1970).
-func AppendSyncPair(dst []byte, base int64, o *Outgoing) []byte { panic("wire") }
-
-// AppendSyncEnd closes a sync message.
-func AppendSyncEnd(dst []byte) []byte { panic("wire") }
+// appendString writes text as a JSON string. What is no UTF-8 becomes U+FFFD.
+func appendString[T ~string | ~[]byte](dst []byte, text T) []byte {
+	dst, _ = jsontext.AppendQuote(dst, text) // the error only says that something became U+FFFD
+	return dst
+}
 
 // ProcessedBody is the body of logux/processed for id.
-func ProcessedBody(id ActionID) RawJSON { panic("wire") }
+func ProcessedBody(id ActionID) RawJSON {
+	b := make([]byte, 0, len(id)+len(`{"type":"logux/processed","id":""}`))
+	b = append(b, `{"type":"logux/processed","id":`...)
+	b = appendString(b, id)
+	return append(b, '}')
+}
 
 // UndoBody is the body of logux/undo for an action: {"type","id","reason","action"}.
-func UndoBody(id ActionID, reason Reason, original RawJSON) RawJSON { panic("wire") }
+func UndoBody(id ActionID, reason Reason, original RawJSON) RawJSON {
+	const frame = `{"type":"logux/undo","id":"","reason":"","action":}`
+	b := make([]byte, 0, len(frame)+len(id)+len(reason)+len(original))
+	b = append(b, `{"type":"logux/undo","id":`...)
+	b = appendString(b, id)
+	b = append(b, `,"reason":`...)
+	b = appendString(b, reason)
+	b = append(b, `,"action":`...)
+	b = append(b, original...)
+	return append(b, '}')
+}

@@ -1,6 +1,9 @@
 package wire
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // A UserID names a user of the application, like "38". Many clients share one. The empty
 // UserID means that a node ID has no user part. "false" and "anonymous" are ordinary IDs.
@@ -57,3 +60,51 @@ func (id ActionID) Node() NodeID {
 
 // Client returns the client ID of the node that created the action.
 func (id ActionID) Client() ClientID { return id.Node().Client() }
+
+// maxNodeID bounds a node ID in bytes: one is kept for every connection.
+const maxNodeID = 1 << 10
+
+// validNodeID reports whether s can stand in an action ID and in a log: not empty, not over
+// maxNodeID, without space and control characters (PROTOCOL section 1).
+func validNodeID[T ~string | ~[]byte](s T) bool {
+	if len(s) == 0 || len(s) > maxNodeID {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c <= ' ' || c == 0x7f:
+			return false
+		case c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0:
+			return false // U+0080 to U+009F
+		}
+	}
+	return true
+}
+
+// idDigits bounds the numbers of an action ID, so that sums and differences with a base time
+// stay far from overflow.
+const idDigits = 18
+
+// ParseActionID takes a three-part ID apart (PROTOCOL section 1). ok is false for every other
+// form, and for numbers that FormatActionID would write otherwise: two texts are never the same ID.
+func ParseActionID(id ActionID) (ms int64, node NodeID, counter int64, ok bool) {
+	first, rest, _ := strings.Cut(string(id), " ")
+	second, third, _ := strings.Cut(rest, " ")
+	ms, msOK := parseDecimal(first, idDigits)
+	counter, counterOK := parseDecimal(third, idDigits)
+	if !msOK || !counterOK || !validNodeID(second) {
+		return 0, "", 0, false
+	}
+	return ms, NodeID(second), counter, true
+}
+
+// FormatActionID is the inverse of ParseActionID.
+func FormatActionID(ms int64, node NodeID, counter int64) ActionID {
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(b, ms, 10)
+	b = append(b, ' ')
+	b = append(b, node...)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, counter, 10)
+	return ActionID(b)
+}

@@ -25,8 +25,9 @@ const (
 )
 
 // A Message is one decoded message. Which fields mean something follows from Type. Every slice
-// aliases the text that was decoded and is valid as long as that text is; Decode reuses the
-// memory of Pairs.
+// aliases the text that was decoded and is valid as long as that text is, or until the
+// decoder is used again, whichever ends first (a string with escapes stands in the decoder's own
+// memory). Decode reuses the memory of Pairs.
 type Message struct {
 	Type MessageType
 	// Size is the length of the text in bytes.
@@ -41,7 +42,13 @@ type Message struct {
 	Token       []byte  // connect: unescaped; nil when missing
 	HasToken    bool
 
+	Start, End int64 // connected: when connect arrived and connected was sent, ms since 1970
+
 	Headers RawJSON // headers: the object
+
+	ErrorType    []byte  // error: unescaped
+	ErrorOptions RawJSON // error: of any type; nil when missing
+	Debug        []byte  // debug: the text, unescaped
 
 	Pairs []Pair // sync: the actions in order
 }
