@@ -45,3 +45,14 @@ const (
 	// CloseReasons is how many there are.
 	CloseReasons
 )
+
+var closeReasons = [CloseReasons]string{
+	CloseNone: "none", ClosePeer: "peer", CloseNetwork: "network", CloseProtocol: "protocol",
+	CloseTooBig: "tooBig", CloseSlow: "slow", CloseStalled: "stalled", CloseShutdown: "shutdown",
+	CloseLoguxError: "loguxError", CloseTimeout: "timeout", CloseNoConnect: "noConnect",
+	CloseDenied: "denied", CloseBruteforce: "bruteforce", CloseBackendAway: "backendAway",
+	CloseZombie: "zombie", CloseDrain: "drain", CloseFlood: "flood",
+}
+
+// String is the reason's name in metrics and logs.
+func (r CloseReason) String() string { return closeReasons[r] }

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/session"
+	"logux-proxy/wire"
+)
+
+// Backend is asked about clients and actions. *backend.Client is one. Neither method blocks; the
+// callbacks come on other goroutines and must not block.
+type Backend interface {
+	// Authenticate calls done once: with the back-end's answer, or with an error when it could
+	// not be asked.
+	Authenticate(a *wire.Auth, done func(wire.Answer, error))
+	// Process calls answer for each Resend (the first), Approved and Action, in a legal order and
+	// one at a time, then done once, with the final answer or an error.
+	Process(c *wire.Command, answer func(wire.Answer), done func(wire.Answer, error))
+}
+
+// Bus carries envelopes between servers. *cluster.Port is one. No method blocks.
+type Bus interface {
+	// Join calls done once, perhaps before it returns, when envelopes for topic are sure to
+	// arrive. Joins count; each needs one Leave, also a failed one.
+	Join(topic wire.Topic, done func(error))
+	Leave(topic wire.Topic)
+	// Publish reaches every other server with an interest in one of e's topics, each at most once.
+	Publish(e *wire.Envelope) error
+}
+
+// Attempts counts wrong credentials by address. *backend.Attempts is one.
+type Attempts interface {
+	Blocked(ip netip.Addr) bool
+	Failed(ip netip.Addr)
+}
+
+// Config says what a Gateway works with. A zero limit means the default in brackets.
+type Config struct {
+	Session  session.Config
+	Backend  Backend
+	Bus      Bus
+	Attempts Attempts
+
+	MaxQueue         int           // actions of a client without an outcome, before nothing more is read from it [1,000]
+	MaxSubscriptions int           // subscriptions of a client [1,000]
+	MaxOutput        int           // bytes that wait for a client, here and in the transport [1 MiB]
+	MaxHeld          int           // bytes kept for a client while the back-end thinks about its subscriptions [1 MiB]
+	ActionRate       int           // actions per second of a client, before nothing more is read from it for a moment [1,000]
+	MaxDepth         int           // nesting of JSON [64]
+	Remember         time.Duration // how long a client that left may come back to its outcomes [5 min]
+
+	// ActionDone and AuthDone, when set, are told of each outcome and how long it took. They must not block.
+	ActionDone func(outcome string, took time.Duration)
+	AuthDone   func(outcome string, took time.Duration)
+	Log        *zap.Logger
+}
+
+func (c *Config) defaults() {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&c.MaxQueue, 1_000)
+	set(&c.MaxSubscriptions, 1_000)
+	set(&c.MaxOutput, 1<<20)
+	set(&c.MaxHeld, 1<<20)
+	set(&c.ActionRate, 1_000)
+	set(&c.MaxDepth, 64)
+	if c.Remember == 0 {
+		c.Remember = 5 * time.Minute
+	}
+	if c.ActionDone == nil {
+		c.ActionDone = func(string, time.Duration) {}
+	}
+	if c.AuthDone == nil {
+		c.AuthDone = func(string, time.Duration) {}
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	s := &c.Session
+	set(&s.MaxPreAuth, 64<<10)
+	set(&s.MaxHeaders, 8<<10)
+	set(&s.MaxToken, 16<<10)
+	duration := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	duration(&s.Ping, 20*time.Second)
+	duration(&s.Timeout, 70*time.Second)
+	duration(&s.ConnectTimeout, 70*time.Second)
+	duration(&s.AckLimit, 15*time.Second)
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Backend == nil:
+		return errors.New("gateway: no back-end")
+	case c.Bus == nil:
+		return errors.New("gateway: no bus")
+	case c.Attempts == nil:
+		return errors.New("gateway: no count of wrong attempts")
+	case c.Session.Server.User() != wire.ServerUser:
+		return errors.New("gateway: the server's node ID must start with server:")
+	}
+	return nil
+}

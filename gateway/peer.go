@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"logux-proxy/gateway/hub"
+	"logux-proxy/gateway/session"
+	"logux-proxy/gateway/transport"
+	"logux-proxy/wire"
+)
+
+// A peer is one connection as the gateway sees it. Everything in it is owned by its loop, but the
+// first group, which never changes.
+type peer struct {
+	conn *transport.Conn
+	h    *handler
+	addr netip.Addr
+
+	session session.Session
+	member  hub.Member[*peer]
+	request *transport.Request // until the client is authenticated
+
+	// pending is what the client gets with the next sync, in order. It grows while the
+	// connection does not take output; its memory goes back to the loop when it is empty.
+	pending      []delivery
+	pendingBytes int
+	// asking is the subscription that the back-end thinks about; nil for none. A client's actions are
+	// processed one after another, so there is at most one.
+	asking *asking
+	// firstOutcome is the number of the first sync with an outcome that the client has not
+	// confirmed; 0 for none.
+	firstOutcome int64
+
+	timer     time.Duration // what the connection's timer is set to
+	rateStart time.Duration // the running second of the action rate
+	rateCount int
+
+	joined  bool // in the hub and the ledger
+	closed  bool
+	full    bool // too many actions without an outcome
+	hasty   bool // too many actions in this second
+	unheard bool // nothing is read, because of full or hasty
+}
+
+// A delivery is one action on its way to one client.
+type delivery struct {
+	out *wire.Outgoing
+	// settles is the ID of the client's own action whose outcome this is; "" for all others.
+	settles wire.ActionID
+}
+
+// enqueue gives the client an action with its next sync; the connection is to be woken.
+func (p *peer) enqueue(d delivery) {
+	if p.closed || p.conn.Closing() {
+		return
+	}
+	if p.pending == nil {
+		p.pending = p.h.takeDeliveries()
+	}
+	p.pending = append(p.pending, d)
+	p.pendingBytes += d.out.Size()
+	if p.pendingBytes+p.conn.Waiting() > p.h.g.cfg.MaxOutput && p.conn.Waiting() > 0 {
+		p.close(closeTryLater, "too slow", transport.CloseSlow)
+	}
+}
+
+// flush writes what is pending, merged into as few messages as the bound on their size allows.
+func (p *peer) flush() {
+	if len(p.pending) == 0 || !p.session.Ready() {
+		return
+	}
+	now := p.h.now()
+	base := p.session.Base()
+	for rest := p.pending; len(rest) > 0; {
+		n, size := 1, rest[0].out.Size()
+		for n < len(rest) && n < maxPairs && size+rest[n].out.Size() <= maxSync {
+			size += rest[n].out.Size()
+			n++
+		}
+		added := p.session.NextAdded(now, n)
+		buf := wire.AppendSyncStart(p.h.scratch[:0], added)
+		for _, d := range rest[:n] {
+			buf = wire.AppendSyncPair(buf, base, d.out)
+			if d.settles != "" {
+				p.h.g.ledger.sent(p, d.settles, added)
+				if p.firstOutcome == 0 {
+					p.firstOutcome = added
+				}
+			}
+		}
+		buf = wire.AppendSyncEnd(buf)
+		p.h.scratch = buf
+		p.conn.Send(buf)
+		p.h.sent(wire.MessageSync)
+		p.h.stats.deliveries.Add(int64(n))
+		rest = rest[n:]
+	}
+	p.h.giveDeliveries(p.pending)
+	p.pending, p.pendingBytes = nil, 0
+	p.rearm()
+}
+
+// Bounds of one sync message of ours: pairs (protocol 7 allows a hundred) and about bytes.
+const (
+	maxPairs = 100
+	maxSync  = 256 << 10
+)
+
+// rearm sets the connection's timer where something is due before it fires anyway. A deadline that moved
+// away is left alone: the timer looks again when it fires.
+func (p *peer) rearm() {
+	at := p.session.Deadline()
+	if p.hasty {
+		if next := p.rateStart + rateWindow; at == 0 || next < at {
+			at = next
+		}
+	}
+	if at != 0 && (p.timer == 0 || at < p.timer) {
+		p.timer = at
+		p.conn.SetTimer(at)
+	}
+}
+
+// Close codes of RFC 6455 and its registry.
+const (
+	closeNormal   = 1000
+	closePolicy   = 1008
+	closeRestart  = 1012
+	closeTryLater = 1013
+	closeInternal = 1011
+	maxCloseText  = 120 // bytes of a close frame's text
+)
+
+func (p *peer) close(code uint16, text string, reason transport.CloseReason) {
+	if !p.closed {
+		p.conn.Close(code, text[:min(len(text), maxCloseText)], reason)
+	}
+}
+
+// limitReading stops or resumes reading from the client.
+func (p *peer) limitReading() {
+	unheard := p.full || p.hasty
+	if unheard == p.unheard {
+		return
+	}
+	p.unheard = unheard
+	p.session.Pause(p.h.now(), unheard)
+	if unheard {
+		p.conn.StopReading()
+	} else {
+		p.conn.ResumeReading()
+	}
+}

@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/wire"
+)
+
+// A job is the life of one action of a client (PROTOCOL section 3).
+type job struct {
+	// Static
+	g            *Gateway
+	peer         *peer // the connection it came by
+	action       *wire.Action
+	headers      wire.RawJSON
+	subscription *wire.Subscription
+	wrongChannel bool
+	came         time.Time
+
+	// Owned by the one callback of the back-end that runs at a time
+	targets wire.Targets
+	resent  bool // it was re-sent to targets, which are to hear of its undo
+	asked   time.Time
+
+	// Guarded by the ledger
+	client     *client
+	next, prev *job
+	state      jobState
+	outcome    *wire.Outgoing
+	added      int64 // number of the sync that carried the outcome; 0 when it was not written
+}
+
+// run begins the work on j. It does not block; any goroutine may call it.
+func (j *job) run() {
+	j.asked = time.Now()
+	switch {
+	case j.wrongChannel:
+		j.settle(wire.ReasonWrongChannel, nil)
+	case j.subscription != nil:
+		j.peer.h.loop.Post(&subscribe{j: j})
+	default:
+		j.g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers}, j.answer, j.done)
+	}
+}
+
+// answer takes what the back-end says before its final word.
+func (j *job) answer(a wire.Answer) {
+	switch a.Kind {
+	case wire.AnswerResend:
+		j.targets = a.Targets
+	case wire.AnswerApproved:
+		if !j.targets.Empty() {
+			j.resent = true
+			j.g.route(j.action, &j.targets)
+		}
+	case wire.AnswerAction:
+		j.g.answered(j, a)
+	}
+}
+
+// answered sends an action that the back-end answered with to the targets in its meta.
+func (g *Gateway) answered(j *job, a wire.Answer) {
+	if err := g.Deliver(a.Action, &a.Targets); err != nil {
+		g.log.Error("Action of the back-end could not be sent",
+			zap.String("actionId", string(j.action.ID)), zap.String("type", a.Action.Type), zap.Error(err))
+	}
+}
+
+// done takes the back-end's final word.
+func (j *job) done(a wire.Answer, err error) {
+	reason, cause := verdict(a, err)
+	j.settle(reason, cause)
+}
+
+// verdict turns the back-end's final word into the reason of the undo, "" for none (PROTOCOL section 3,
+// rule 6), and what is to be said about it.
+func verdict(a wire.Answer, err error) (wire.Reason, *cause) {
+	switch {
+	case err != nil:
+		return wire.ReasonError, &cause{err: err}
+	case a.Kind == wire.AnswerProcessed:
+		return "", nil
+	case a.Kind == wire.AnswerForbidden:
+		return wire.ReasonDenied, nil
+	case a.Kind == wire.AnswerUnknownAction:
+		return wire.ReasonUnknownType, nil
+	case a.Kind == wire.AnswerUnknownChannel:
+		return wire.ReasonWrongChannel, nil
+	default:
+		return wire.ReasonError, &cause{details: a.Details}
+	}
+}
+
+// A cause says why an action ended in an error. Details are the back-end's, often a stack trace: they go
+// into the log and, in development, to the author; to nobody else.
+type cause struct {
+	err     error
+	details string
+}
+
+// settle ends j: with logux/processed where reason is "", else with a logux/undo to its author and to
+// everybody it went to. It lets the client's next action go on.
+func (j *job) settle(reason wire.Reason, why *cause) {
+	g := j.g
+	failed := reason != ""
+	var out *wire.Outgoing
+	if failed {
+		out = g.undo(j.action, reason)
+		if j.resent {
+			g.publish(out, withoutAuthor(&j.targets, j.client.id), j.client.id)
+		}
+	} else {
+		out = g.processed(j.action.ID)
+	}
+	s := g.ledger.settle(j, out, failed)
+	if !s.forgotten {
+		j.report(reason, why)
+	}
+	if s.tell != nil {
+		s.tell.h.loop.Post(&tell{p: s.tell, id: j.action.ID, out: out, debug: debugText(j, reason, why)})
+	}
+	for _, f := range s.failed {
+		f.failAfter(j)
+	}
+	if s.start != nil {
+		s.start.run()
+	}
+}
+
+// failAfter undoes a job that waited behind one that failed: its author wrote it believing in the first.
+func (j *job) failAfter(first *job) {
+	out := j.g.undo(j.action, wire.ReasonError)
+	j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})
+	if p := j.g.ledger.fail(j, out); p != nil {
+		p.h.loop.Post(&tell{p: p, id: j.action.ID, out: out})
+	}
+}
+
+// withoutAuthor leaves out the author's client, who hears of the undo in any case, and once.
+func withoutAuthor(t *wire.Targets, author wire.ClientID) *wire.Targets {
+	r := *t
+	r.Clients, r.Nodes = nil, nil
+	for _, c := range t.Clients {
+		if c != author {
+			r.Clients = append(r.Clients, c)
+		}
+	}
+	for _, n := range t.Nodes {
+		if n.Client() != author {
+			r.Nodes = append(r.Nodes, n)
+		}
+	}
+	return &r
+}
+
+// undo makes the logux/undo of an action.
+func (g *Gateway) undo(a *wire.Action, reason wire.Reason) *wire.Outgoing {
+	return g.own(wire.TypeUndo, wire.UndoBody(a.ID, reason, a.Body))
+}
+
+// processed makes the logux/processed of an action.
+func (g *Gateway) processed(id wire.ActionID) *wire.Outgoing {
+	return g.own(wire.TypeProcessed, wire.ProcessedBody(id))
+}
+
+// own makes an action of the server's.
+func (g *Gateway) own(actionType string, body wire.RawJSON) *wire.Outgoing {
+	id, ms := g.ids.next()
+	out, err := wire.NewOutgoing(&wire.Action{ID: id, Time: ms, Subprotocol: g.ownSubprotocol(), Type: actionType, Body: body}, g.cfg.Session.Server)
+	if err != nil {
+		panic("gateway: an ID of our own: " + err.Error()) // ids.next writes the three-part form
+	}
+	return out
+}
+
+// Outcomes of an action, as they are counted.
+const (
+	outcomeProcessed = "processed"
+	outcomeDenied    = "denied"
+)
+
+// report logs and counts j's end.
+func (j *job) report(reason wire.Reason, why *cause) {
+	took := time.Since(j.came)
+	outcome := string(reason)
+	if outcome == "" {
+		outcome = outcomeProcessed
+	}
+	j.g.count(outcome, took)
+	fields := []zap.Field{
+		zap.String("actionId", string(j.action.ID)),
+		zap.String("type", j.action.Type),
+		zap.Duration("latency", took),
+	}
+	if j.subscription != nil {
+		fields = append(fields, zap.String("channel", j.subscription.Channel))
+	}
+	switch {
+	case reason == "" && j.action.Type == wire.TypeSubscribe:
+		j.g.log.Info("Client was subscribed", fields...)
+	case reason == "" && j.action.Type == wire.TypeUnsubscribe:
+		j.g.log.Info("Client was unsubscribed", fields...)
+	case reason == "":
+		j.g.log.Info("Action was processed", fields...)
+	case why == nil:
+		j.g.log.Warn("Action was undone", append(fields, zap.String("reason", outcome))...)
+	case why.err != nil:
+		j.g.log.Error("Action was undone", append(fields, zap.String("reason", outcome), zap.Error(why.err))...)
+	default:
+		j.g.log.Error("Action was undone", append(fields, zap.String("reason", outcome), zap.String("details", why.details))...)
+	}
+}
+
+// debugText is what the author's developer is told.
+func debugText(j *job, reason wire.Reason, why *cause) string {
+	switch {
+	case !j.g.cfg.Session.Development || reason == "":
+		return ""
+	case reason == wire.ReasonDenied:
+		return "Action \"" + string(j.action.ID) + "\" was denied"
+	case reason == wire.ReasonUnknownType:
+		return "Action with unknown type " + j.action.Type
+	case reason == wire.ReasonWrongChannel:
+		return "Wrong channel name " + string(j.action.Body)
+	case why != nil && why.err != nil:
+		return why.err.Error()
+	case why != nil:
+		return why.details
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/hub"
+	"logux-proxy/gateway/transport"
+	"logux-proxy/wire"
+)
+
+// Deliver sends an action that the back-end makes of its own accord to the receivers that t names,
+// here and on the other servers. An empty ID and a zero time are filled in. It does not block; any
+// goroutine may call it.
+func (g *Gateway) Deliver(a *wire.Action, t *wire.Targets) error {
+	whole := *a
+	if whole.ID == "" {
+		whole.ID, whole.Time = g.ids.next()
+		if a.Time != 0 {
+			whole.Time = a.Time
+		}
+	} else if whole.Time == 0 {
+		ms, _, _, ok := wire.ParseActionID(whole.ID)
+		if !ok {
+			return fmt.Errorf("gateway: delivering an action: its ID is not in the form that clients read: %q", whole.ID)
+		}
+		whole.Time = ms
+	}
+	if whole.Subprotocol == nil {
+		whole.Subprotocol = g.ownSubprotocol()
+	}
+	out, err := wire.NewOutgoing(&whole, g.cfg.Session.Server)
+	if err != nil {
+		return fmt.Errorf("gateway: delivering an action: %w", err)
+	}
+	author := whole.ID.Client()
+	if author.User() == wire.ServerUser {
+		author = ""
+	}
+	return g.publish(out, t, author)
+}
+
+// route re-sends the action of a client.
+func (g *Gateway) route(a *wire.Action, t *wire.Targets) {
+	out, err := wire.NewOutgoing(a, g.cfg.Session.Server)
+	if err == nil {
+		err = g.publish(out, t, a.ID.Client())
+	}
+	if err != nil {
+		g.log.Error("Action could not be re-sent", zap.String("actionId", string(a.ID)), zap.Error(err))
+	}
+}
+
+// publish gives an action to its receivers: local ones first, they do not wait for the bus.
+func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) error {
+	if t.Empty() {
+		return nil
+	}
+	g.local(out, t, author)
+	return g.cfg.Bus.Publish(&wire.Envelope{
+		Origin: g.cfg.Session.Server, Seq: g.published.Add(1), Action: out.Action, Targets: *t, Author: author,
+	})
+}
+
+// Receive takes an envelope from another server.
+func (g *Gateway) Receive(e *wire.Envelope) {
+	out, err := wire.NewOutgoing(e.Action, g.cfg.Session.Server)
+	if err != nil {
+		g.log.Error("Action of another server could not be sent", zap.String("origin", string(e.Origin)), zap.Error(err))
+		return
+	}
+	g.local(out, &e.Targets, e.Author)
+}
+
+// A fanout is one action on its way to the receivers on one loop.
+type fanout struct {
+	out      *wire.Outgoing
+	channels []string
+	matches  []hub.Match[*peer]
+}
+
+var fanouts = sync.Pool{New: func() any { return new(fanout) }}
+
+// local posts an action to the loops of its local receivers, one task a loop, in the order of the calls.
+func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) {
+	all := fanouts.Get().(*fanout)
+	all.matches = g.hub.Resolve(all.matches[:0], t, author)
+	g.matched.Add(int64(len(all.matches)))
+	all.out, all.channels = out, t.Channels
+	if len(g.handlers) == 1 && len(all.matches) > 0 {
+		g.handlers[0].loop.Post(all)
+		return
+	}
+	for i, h := range g.handlers {
+		var part *fanout
+		for _, m := range all.matches {
+			if m.Peer.h != h {
+				continue
+			}
+			if part == nil {
+				part = fanouts.Get().(*fanout)
+				part.out, part.channels = out, t.Channels
+			}
+			part.matches = append(part.matches, m)
+		}
+		if part != nil {
+			g.handlers[i].loop.Post(part)
+		}
+	}
+	all.recycle()
+}
+
+// Run implements transport.Task.
+func (f *fanout) Run(*transport.Loop) {
+	for _, m := range f.matches {
+		p := m.Peer
+		if p.closed {
+			continue
+		}
+		if m.Pending {
+			p.keep(f.out, f.channels)
+		} else {
+			p.enqueue(delivery{out: f.out})
+		}
+		p.conn.Wake()
+	}
+	f.recycle()
+}
+
+func (f *fanout) recycle() {
+	clear(f.matches)
+	f.out, f.channels, f.matches = nil, nil, f.matches[:0]
+	fanouts.Put(f)
+}

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/session"
+	"logux-proxy/gateway/transport"
+	"logux-proxy/wire"
+)
+
+// rateWindow is the time in which Config.ActionRate actions may come.
+const rateWindow = time.Second
+
+// take hands the actions of one sync to the ledger and starts the first of them if the client has
+// none under way. It runs inside drain: the session's output is still in use.
+func (h *handler) take(p *peer, actions []session.Received) {
+	g := h.g
+	now := time.Now()
+	var denied []session.Received
+	h.jobs = h.jobs[:0]
+	for _, r := range actions {
+		if r.Denied {
+			denied = append(denied, r)
+			continue
+		}
+		h.jobs = append(h.jobs, &job{
+			g: g, peer: p, came: now,
+			action:       r.Action,
+			headers:      p.session.Headers(),
+			subscription: r.Subscription,
+			wrongChannel: r.WrongChannel,
+		})
+	}
+	h.brake(p, len(actions))
+
+	settled, known, start := g.ledger.take(p, h.jobs)
+	clear(h.jobs)
+	g.duplicates.Add(int64(known))
+	for _, r := range denied {
+		h.deny(p, r.Action)
+	}
+	for _, id := range settled {
+		h.acknowledge(p, id)
+	}
+	if start != nil {
+		start.run()
+	}
+	p.rearm()
+}
+
+// brake stops reading from a client that has too much under way or is too fast. It loses nothing: what is
+// not read waits in the client.
+func (h *handler) brake(p *peer, n int) {
+	now := h.loop.Now()
+	if now-p.rateStart >= rateWindow {
+		p.rateStart, p.rateCount = now, 0
+	}
+	p.rateCount += n
+	p.hasty = p.rateCount >= h.g.cfg.ActionRate
+	p.full = p.session.Unsettled() >= h.g.cfg.MaxQueue
+	p.limitReading()
+}
+
+// deny undoes an action that names another client or carries meta that clients may not send. It does
+// not stand in the client's queue and undoes nothing else; nobody but its sender hears of it.
+func (h *handler) deny(p *peer, a *wire.Action) {
+	g := h.g
+	g.count(outcomeDenied, 0)
+	g.log.Warn("Action was denied", zap.String("actionId", string(a.ID)), p.who(), zap.String("type", a.Type))
+	h.acknowledge(p, a.ID)
+	p.enqueue(delivery{out: g.undo(a, wire.ReasonDenied)})
+	h.debug(p, "Action \""+string(a.ID)+"\" was denied")
+}
+
+// acknowledge sends the synced messages that an outcome of the client's own action sets free.
+func (h *handler) acknowledge(p *peer, id wire.ActionID) {
+	h.acks.Reset()
+	p.session.Settled(id, &h.acks)
+	h.acks.Messages(func(kind wire.MessageType, text []byte) {
+		p.conn.Send(text)
+		h.sent(kind)
+	})
+	if p.full && p.session.Unsettled() <= h.g.cfg.MaxQueue/2 {
+		p.full = false
+		p.limitReading()
+	}
+}
+
+// tell gives a client the outcome of its action.
+type tell struct {
+	p     *peer
+	id    wire.ActionID
+	out   *wire.Outgoing
+	debug string
+}
+
+// Run implements transport.Task.
+func (t *tell) Run(*transport.Loop) {
+	if t.p.closed {
+		return
+	}
+	t.p.h.acknowledge(t.p, t.id)
+	if t.debug != "" {
+		t.p.h.debug(t.p, t.debug)
+	}
+	t.p.enqueue(delivery{out: t.out, settles: t.id})
+	t.p.conn.Wake()
+}
