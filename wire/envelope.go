@@ -1,7 +1,9 @@
 package wire
 
+import "slices"
+
 // A Topic is what servers listen to on the bus: one per channel with local subscribers and one
-// per user with local connections (DESIGN section 4).
+// per user with local connections.
 type Topic string
 
 // ChannelTopic is the topic of a channel.
@@ -9,6 +11,15 @@ func ChannelTopic(channel string) Topic { return Topic("ch:" + channel) }
 
 // UserTopic is the topic of a user's connections.
 func UserTopic(user UserID) Topic { return Topic("u:" + user) }
+
+// ClientTopic is the topic that reaches a client: its user's, or one of its own when its ID has no
+// user part.
+func ClientTopic(client ClientID) Topic {
+	if user := client.User(); user != "" {
+		return UserTopic(user)
+	}
+	return Topic("n:" + client)
+}
 
 // An Envelope carries one action with its targets from the server that publishes it to every
 // server with an interest in one of its topics. It is immutable once published.
@@ -22,4 +33,24 @@ type Envelope struct {
 }
 
 // Topics returns the distinct topics on which e is published.
-func (e *Envelope) Topics() []Topic { panic("wire") }
+func (e *Envelope) Topics() []Topic {
+	t := &e.Targets
+	topics := make([]Topic, 0, len(t.Channels)+len(t.Users)+len(t.Clients)+len(t.Nodes))
+	for _, channel := range t.Channels {
+		topics = append(topics, ChannelTopic(channel))
+	}
+	for _, user := range t.Users {
+		topics = append(topics, UserTopic(user))
+	}
+	for _, client := range t.Clients {
+		topics = append(topics, ClientTopic(client))
+	}
+	for _, node := range t.Nodes {
+		topics = append(topics, ClientTopic(node.Client()))
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
+}
+
+// NodeTopic is the topic of a node ID without a user part.
+func NodeTopic(node NodeID) Topic { return Topic("n:" + node) }
