@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -88,6 +89,9 @@ var (
 	errNoTargets   = errors.New("the targets are no object")
 )
 
+// maxAnswerName bounds in bytes the name of an answer that we do not know.
+const maxAnswerName = 128
+
 // decodeAnswer reads one element of a response, in the form of an object or of an array,
 // whatever the version: PHP's library sends arrays in version 4.
 func (s *scanner) decodeAnswer(raw RawJSON, version int) Answer {
@@ -106,22 +110,19 @@ func (s *scanner) decodeAnswer(raw RawJSON, version int) Answer {
 		// One text, two meanings: no telling which command it answers.
 		return Answer{Name: "malformed: " + s.fault}
 	}
-	a := Answer{ID: fields.id()}
-	if err == nil {
+	name, ok := fields[keyAnswer].text()
+	a := Answer{Kind: answerKinds[name], Name: cutText(name, maxAnswerName), ID: fields.id()}
+	switch {
+	case err != nil:
+	case !ok:
+		err = errNoName
+	default:
 		err = s.answer(&fields, &a)
 	}
 	if err != nil {
-		return Answer{Name: malformed(a.Name, err), ID: a.ID}
+		return Answer{Name: strings.TrimSpace("malformed "+a.Name) + ": " + err.Error(), ID: a.ID}
 	}
 	return a
-}
-
-// malformed describes an answer for the log; a name that a back-end made up is cut.
-func malformed(name string, err error) string {
-	if name == "" {
-		return "malformed: " + err.Error()
-	}
-	return "malformed " + name + ": " + err.Error()
 }
 
 // id is the ID of whichever kind is there. An answer to auth has authId, one to an action id.
@@ -140,21 +141,12 @@ func (f *answerFields) id() string {
 	return id
 }
 
-// maxAnswerName bounds in bytes the name of an answer that we do not know.
-const maxAnswerName = 128
-
-// answer reads the fields by the answer's kind.
+// answer reads the fields that a's kind has.
 func (s *scanner) answer(f *answerFields, a *Answer) error {
-	name, ok := f[keyAnswer].text()
-	if !ok {
-		return errNoName
-	}
-	a.Name = cutText(name, maxAnswerName)
 	if a.ID == "" && (f[keyAnswerID] != nil || f[keyAuthID] != nil) {
 		return errAnswerID
 	}
 	var err error
-	a.Kind = answerKinds[name]
 	switch a.Kind {
 	case AnswerAuthenticated:
 		a.Subprotocol, err = answerSubprotocol(f[keyAnswerSubprotocol])
@@ -198,7 +190,7 @@ func (v RawJSON) details() string {
 func (s *scanner) answerArray(raw RawJSON, version int, f *answerFields) error {
 	elements := s.elements(raw, nil)
 	if s.fault != "" || len(elements) == 0 {
-		return errNoName
+		return errNoName // a fault comes first
 	}
 	f[keyAnswer] = elements[0]
 	name, _ := elements[0].text()

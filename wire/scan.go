@@ -39,10 +39,13 @@ func (s *scanner) start(text []byte) {
 	s.unescaped = s.unescaped[:0]
 }
 
+// maxFault bounds in bytes the text of a fault, which can repeat a key of the text.
+const maxFault = 256
+
 // fail notes what is wrong, unless something was before.
 func (s *scanner) fail(fault string) {
 	if s.fault == "" {
-		s.fault = fault
+		s.fault = cutText(fault, maxFault)
 	}
 }
 
