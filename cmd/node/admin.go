@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A part of the node says whether it can serve. Ready returns nil, or why it cannot; it must not
+// block.
+type part struct {
+	name  string
+	ready func() error
+}
+
+// An admin serves the operator: /healthz, /readyz, /metrics and /debug/pprof.
+type admin struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// newAdmin opens the listener. It returns nil when the setting says off.
+func newAdmin(c *Config, parts []part, metrics http.Handler, log *zap.Logger) (*admin, error) {
+	addr := c.adminAddr()
+	if addr == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, listenError("admin-addr", addr, err)
+	}
+	errorLog, err := zap.NewStdLogAt(log, zap.DebugLevel)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return &admin{listener, &http.Server{
+		Handler:           adminHandler(parts, metrics, listener.Addr()),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          errorLog,
+	}}, nil
+}
+
+// addr is where it listens; "" when it is off.
+func (a *admin) addr() string {
+	if a == nil {
+		return ""
+	}
+	return a.listener.Addr().String()
+}
+
+// Run serves until ctx ends. It may be called on nil, which does nothing.
+func (a *admin) Run(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = a.server.Close() })
+	defer stop()
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func adminHandler(parts []part, metrics http.Handler, addr net.Addr) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { writeReadiness(w, r, parts) })
+	mux.Handle("GET /metrics", metrics)
+	// Not pprof.Cmdline: a secret may be among the arguments.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", http.NotFound)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/debug/pprof/\n")
+	})
+	return notFromWebPages(mux, addr)
+}
+
+// notFromWebPages refuses what a browser sends on behalf of a web site: a listener on a loopback
+// address is reachable for every page that the operator has open.
+func notFromWebPages(next http.Handler, addr net.Addr) http.Handler {
+	local, err := netip.ParseAddrPort(addr.String())
+	loopback := err == nil && local.Addr().IsLoopback()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		site := r.Header.Get("Sec-Fetch-Site")
+		if site == "cross-site" || site == "same-site" || loopback && !loopbackHost(r.Host) {
+			writeText(w, http.StatusForbidden, "Web pages may not call the admin listener\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loopbackHost reports whether a Host header names this machine by an address of its own, and not a
+// domain that somebody lets point to it.
+func loopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	return host == "" || isAddress(host) || strings.EqualFold(host, "localhost")
+}
+
+// writeReadiness answers 200 when all parts are ready and 503 otherwise, with a line for each.
+func writeReadiness(w http.ResponseWriter, r *http.Request, parts []part) {
+	type state struct {
+		Name  string `json:"name"`
+		Ready bool   `json:"ready"`
+		Why   string `json:"why,omitempty"`
+	}
+	all := struct {
+		Ready bool    `json:"ready"`
+		Parts []state `json:"parts"`
+	}{Ready: true, Parts: []state{}}
+	for _, p := range parts {
+		s := state{Name: p.name, Ready: true}
+		if err := p.ready(); err != nil {
+			s.Ready, s.Why, all.Ready = false, oneLine(cut(err.Error(), maxLogField)), false
+		}
+		all.Parts = append(all.Parts, s)
+	}
+	status := http.StatusOK
+	if !all.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	if strings.Contains(r.Header.Get("Accept"), "application/json") {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(all)
+		return
+	}
+	var text strings.Builder
+	for _, s := range all.Parts {
+		text.WriteString(s.Name + ": ")
+		if s.Ready {
+			text.WriteString("ready\n")
+		} else {
+			text.WriteString("not ready, " + s.Why + "\n")
+		}
+	}
+	if all.Ready {
+		text.WriteString("ready\n")
+	} else {
+		text.WriteString("not ready\n")
+	}
+	writeText(w, status, text.String())
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// logStart is the log's first entry once everything listens: what runs, where, and what to do next.
+// The addresses are those that were bound; control and admin are "" when they have no listener of
+// their own.
+func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
+	scheme, web := "ws://", "http://"
+	if c.Key != "" {
+		scheme, web = "wss://", "https://"
+	}
+	controlURL := "http://" + control
+	if control == "" {
+		controlURL = web + listen
+	}
+	networks := make([]string, 0, len(c.ControlMask))
+	for _, n := range c.ControlMask {
+		networks = append(networks, n.String())
+	}
+	fields := []zap.Field{
+		zap.String("version", version()),
+		zap.String("nodeId", "server:"+c.ID),
+		zap.String("environment", c.Env),
+		zap.String("listen", scheme+listen+"/"),
+		zap.String("healthCheck", web+listen+"/health"),
+		zap.String("backend", c.Backend.Redacted()),
+		zap.String("controlListen", controlURL+c.ControlPath),
+		zap.String("controlMask", strings.Join(networks, ", ")),
+	}
+	if admin != "" {
+		fields = append(fields, zap.String("admin", "http://"+admin+"/"))
+	}
+	fields = append(fields, zap.Int("maxConnections", connectionLimit(c.MaxConnections)), zap.Int("cpus", runtime.GOMAXPROCS(0)))
+	hint := "Set LOGUX_CONTROL_SECRET of the back-end to the same secret."
+	if c.Development() {
+		hint = "This is development mode: any web site may connect and errors are told to clients. Set LOGUX_ENV=production for the internet.\n" +
+			"Point a Logux client at " + scheme + listen + "/. Press Ctrl-C to stop."
+	} else if len(c.Origins) == 0 {
+		hint = "Only pages of the same host may connect. Set LOGUX_ORIGINS when your site is on another one.\n" + hint
+	}
+	log.Info("Logux proxy is listening", append(fields, zap.String(hintKey, hint))...)
+}

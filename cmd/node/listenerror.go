@@ -1,0 +1,27 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+)
+
+// listenError turns the failure to listen on addr into a line that names the setting.
+func listenError(setting, addr string, err error) error {
+	wrong := &settingError{Setting: setting, Wrong: "cannot listen on " + addr + ": " + lastCause(err), Mend: "use another address"}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		wrong.Wrong, wrong.Mend = "wants "+addr+", where another program listens", "stop that program or use another port"
+	case errors.Is(err, syscall.EACCES):
+		wrong.Wrong, wrong.Mend = "wants "+addr+", which this user is not allowed to listen on", "use a port above 1023"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		wrong.Wrong, wrong.Mend = "wants "+addr+", which is no address of this machine", "use 0.0.0.0 for all of its addresses"
+	}
+	return wrong
+}
+
+// lastCause is the end of an error's chain, which the layers above only repeat.
+func lastCause(err error) string {
+	text := err.Error()
+	return text[strings.LastIndex(text, ": ")+1:]
+}
