@@ -1,0 +1,459 @@
+package transport
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/transport/poll"
+)
+
+const (
+	readBuffer   = 64 << 10
+	eventsPerGet = 256
+	// keptStructs is how many unused inbounds and outboxes a loop keeps.
+	keptStructs = 256
+)
+
+// A Loop owns connections. Its methods but Post are for its own goroutine.
+type Loop struct {
+	// Static
+	index   int
+	server  *Server
+	handler Handler
+	limits  *Limits
+	log     *zap.Logger
+	clock   func() time.Time
+	start   time.Time
+	poller  *poll.Poller // from the beginning of run
+
+	// Guarded by mu
+	mu        sync.Mutex
+	inbox     []Task
+	arrivals  []arrival
+	asleep    bool // the loop waits and must be woken
+	ended     bool
+	published Stats
+
+	// Owned by the loop
+	now      time.Duration
+	wall     int64
+	slots    slots
+	wheel    wheel
+	pool     buffers
+	rules    frameRules
+	stats    Stats
+	visiting *Conn  // whose output Send appends to out
+	out      []byte // the output of the visit under way
+	spare    []byte // the other buffer of spill
+	frame    []byte // a frame sent outside of its connection's visit
+	buf      []byte // what was just read
+	events   []poll.Event
+	tasks    []Task // those being run; swapped with inbox
+	arriving []arrival
+	woken    queue
+	upgrader *upgrader
+	deflate  *deflater
+	listener *listener // of the first loop
+	inbounds []*inbound
+	outboxes []*outbox
+	stopping bool
+}
+
+// An arrival is an accepted socket on its way to its loop.
+type arrival struct {
+	fd   int
+	pipe *pipe
+	peer netip.AddrPort
+	full bool // there are too many: to be refused
+}
+
+// queue is the list of connections to visit, in the order in which they were woken.
+type queue struct{ first, last *Conn }
+
+func newLoop(s *Server, index int) *Loop {
+	l := &Loop{
+		index:  index,
+		server: s,
+		limits: &s.config.Limits,
+		log:    s.config.Log,
+		clock:  time.Now,
+		start:  time.Now(),
+		buf:    make([]byte, readBuffer),
+		events: make([]poll.Event, eventsPerGet),
+	}
+	l.rules = frameRules{message: l.limits.Message, fragments: l.limits.Fragments, pool: &l.pool}
+	l.upgrader = newUpgrader(l)
+	l.handler = s.config.NewHandler(l)
+	return l
+}
+
+// Index is the loop's number, from 0.
+func (l *Loop) Index() int { return l.index }
+
+// Handler returns what NewHandler made for l.
+func (l *Loop) Handler() Handler { return l.handler }
+
+// Now is the monotonic time of this turn, since an arbitrary start.
+func (l *Loop) Now() time.Duration { return l.now }
+
+// Wall is the time of this turn in milliseconds since 1970.
+func (l *Loop) Wall() int64 { return l.wall }
+
+// Each calls f for every upgraded connection of the loop whose Closed was not called yet.
+func (l *Loop) Each(f func(c *Conn)) {
+	for i := range l.slots.places {
+		if c := l.slots.places[i].conn; c != nil && c.known {
+			f(c)
+		}
+	}
+}
+
+// Post hands t to the loop. Tasks run in the order of posting. Any goroutine may call it; it never
+// blocks. It reports false when the loop has ended, and t will not run.
+func (l *Loop) Post(t Task) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.inbox = append(l.inbox, t)
+	wake := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if wake {
+		l.poller.Wake()
+	}
+	return true
+}
+
+// arrive hands an accepted socket to the loop. It reports false when the loop has ended.
+func (l *Loop) arrive(a arrival) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.arrivals = append(l.arrivals, a)
+	wake := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if wake {
+		l.poller.Wake()
+	}
+	return true
+}
+
+// run is the loop. It returns when everything is closed after stop, or when the poller fails.
+func (l *Loop) run() error {
+	defer l.end()
+	l.tell()
+	for {
+		n, err := l.poller.Wait(l.events, l.rest())
+		if err != nil {
+			return fmt.Errorf("transport: loop %d: %w", l.index, err)
+		}
+		l.tell()
+		l.stats.Turns++
+		for i := range n {
+			l.event(&l.events[i])
+		}
+		l.takeInbox()
+		for t := l.wheel.pop(l.now); t != nil; t = l.wheel.pop(l.now) {
+			l.fire(t)
+		}
+		l.visitWoken()
+		if l.stopping && l.slots.count == 0 && l.woken.first == nil {
+			return nil
+		}
+	}
+}
+
+// tell reads the clock, once a turn.
+func (l *Loop) tell() {
+	t := l.clock()
+	l.now = t.Sub(l.start)
+	l.wall = t.UnixMilli()
+}
+
+// rest says how long the loop may sleep, and lets Post know that it must be woken.
+func (l *Loop) rest() time.Duration {
+	timeout := time.Duration(0)
+	if l.woken.first == nil {
+		timeout = l.wheel.wait(l.clock().Sub(l.start))
+	}
+	l.mu.Lock()
+	if len(l.inbox)+len(l.arrivals) > 0 {
+		timeout = 0
+	}
+	l.asleep = timeout != 0
+	l.published = l.stats
+	l.mu.Unlock()
+	return timeout
+}
+
+// event deals with what the poller saw.
+func (l *Loop) event(ev *poll.Event) {
+	if l.listener != nil && ev.Token == listenerToken {
+		l.listener.accept(l)
+		return
+	}
+	c := l.slots.find(ev.Token)
+	if c == nil {
+		return
+	}
+	if ev.Writable && c.blocked {
+		l.writable(c)
+	}
+	switch {
+	case c.phase == phaseDead:
+	case ev.Readable && !c.paused, ev.Broken && !c.paused:
+		l.readable(c)
+	case ev.Broken:
+		// Nobody wants to read it, and it would be reported for ever.
+		c.failed(CloseNetwork)
+	}
+}
+
+// writable is the visit of a connection whose socket takes output again.
+func (l *Loop) writable(c *Conn) {
+	c.blocked = false
+	l.enter(c)
+	l.leave(c)
+}
+
+// enter begins a visit of c: until leave, what is sent gathers in l.out.
+func (l *Loop) enter(c *Conn) {
+	l.visiting = c
+	if c.out != nil && !c.blocked {
+		c.drain()
+	}
+}
+
+// leave ends the visit.
+func (l *Loop) leave(c *Conn) {
+	if c.phase == phaseOpen && c.out == nil && !c.broken {
+		l.handler.Flush(c)
+	}
+	for len(l.out) > 0 {
+		c.spill()
+	}
+	l.visiting = nil
+	c.settle()
+}
+
+// wake appends c to the list of visits.
+func (l *Loop) wake(c *Conn) {
+	c.next = nil
+	if l.woken.last == nil {
+		l.woken.first = c
+	} else {
+		l.woken.last.next = c
+	}
+	l.woken.last = c
+}
+
+// visitWoken visits those that were woken in this turn. Who is woken by that has its visit in the
+// next turn, after the sockets had theirs.
+func (l *Loop) visitWoken() {
+	c := l.woken.first
+	l.woken = queue{}
+	for c != nil {
+		next := c.next
+		c.next, c.woken = nil, false
+		if c.phase != phaseDead {
+			l.visit(c)
+		}
+		c = next
+	}
+}
+
+func (l *Loop) visit(c *Conn) {
+	if c.pipe != nil && c.pipe.deliver(c) {
+		return
+	}
+	l.enter(c)
+	if !c.paused {
+		c.readRest()
+	}
+	l.leave(c)
+}
+
+// takeInbox runs what was posted until now.
+func (l *Loop) takeInbox() {
+	l.mu.Lock()
+	l.tasks, l.inbox = l.inbox, l.tasks[:0]
+	l.arriving, l.arrivals = l.arrivals, l.arriving[:0]
+	l.mu.Unlock()
+	for i := range l.arriving {
+		l.adopt(&l.arriving[i])
+	}
+	l.stats.Tasks += int64(len(l.tasks))
+	for i, t := range l.tasks {
+		l.tasks[i] = nil
+		t.Run(l)
+	}
+	if cap(l.tasks) > 64<<10 {
+		l.tasks = nil // a burst is over
+	}
+	clear(l.arriving)
+}
+
+// fire deals with a timer that has come.
+func (l *Loop) fire(t *timer) {
+	if t.kind == timerAccept {
+		l.listener.resume(l)
+		return
+	}
+	t.conn.timeout(t.kind)
+}
+
+// adopt makes a connection of a socket.
+func (l *Loop) adopt(a *arrival) {
+	c := &Conn{loop: l, fd: int32(a.fd), pipe: a.pipe, slot: -1, interest: poll.In}
+	c.timer.conn, c.timer.kind = c, timerConn
+	if l.stopping {
+		l.reject(c)
+		return
+	}
+	l.slots.add(c)
+	if a.pipe == nil {
+		if err := l.poller.Add(a.fd, l.slots.token(c), poll.In); err != nil {
+			l.log.Error("connection dropped: it cannot be watched", zap.Error(err))
+			l.slots.free(c)
+			l.reject(c)
+			return
+		}
+	}
+	c.in = l.getInbound(c)
+	c.in.peer = a.peer
+	l.wheel.set(&c.in.timer, l.now+l.limits.HandshakeTimeout)
+	if a.pipe != nil {
+		a.pipe.c = c
+	}
+	if a.full {
+		l.enter(c)
+		c.refuse(tooBusy, RefusedLimit)
+		l.leave(c)
+	}
+}
+
+// reject closes the socket of a connection that no place was given to.
+func (l *Loop) reject(c *Conn) {
+	c.phase = phaseDead
+	if c.pipe != nil {
+		c.pipe.close()
+	} else {
+		poll.Close(int(c.fd))
+	}
+	l.server.sockets.Add(-1)
+}
+
+// stop is the task that ends a loop.
+type stop struct{}
+
+// Run implements Task.
+func (stop) Run(l *Loop) {
+	l.stopping = true
+	if l.listener != nil {
+		l.listener.close(l)
+	}
+	for i := range l.slots.places {
+		c := l.slots.places[i].conn
+		switch {
+		case c == nil:
+		case c.phase == phaseHead:
+			c.drop()
+		default:
+			c.Close(1001, "server is going away", CloseShutdown)
+		}
+	}
+}
+
+// end runs what was posted in time and lets nobody post any more.
+func (l *Loop) end() {
+	for _, p := range l.slots.places {
+		if p.conn != nil {
+			p.conn.doom(CloseShutdown)
+			p.conn.drop()
+		}
+	}
+	l.stopping = true
+	for {
+		l.takeInbox()
+		l.mu.Lock()
+		if len(l.inbox)+len(l.arrivals) == 0 {
+			l.ended = true
+			l.published = l.stats
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+	}
+}
+
+// deflater returns the loop's deflater.
+func (l *Loop) deflater() *deflater {
+	if l.deflate == nil {
+		l.deflate = newDeflater()
+	}
+	return l.deflate
+}
+
+func (l *Loop) getInbound(c *Conn) *inbound {
+	var in *inbound
+	if n := len(l.inbounds); n > 0 {
+		in = l.inbounds[n-1]
+		l.inbounds = l.inbounds[:n-1]
+	} else {
+		in = new(inbound)
+		in.timer.kind = timerInput
+	}
+	in.timer.conn = c
+	return in
+}
+
+func (l *Loop) putInbound(in *inbound) {
+	l.wheel.clear(&in.timer)
+	in.timer.conn = nil
+	in.reset(&l.pool)
+	if in.rest != nil {
+		l.pool.put(in.rest)
+		in.rest = nil
+	}
+	in.scanned, in.renewed, in.proxied = 0, false, false
+	if len(l.inbounds) < keptStructs {
+		l.inbounds = append(l.inbounds, in)
+	}
+}
+
+func (l *Loop) getOutbox(c *Conn) *outbox {
+	var o *outbox
+	if n := len(l.outboxes); n > 0 {
+		o = l.outboxes[n-1]
+		l.outboxes = l.outboxes[:n-1]
+	} else {
+		o = new(outbox)
+		o.timer.kind = timerOutput
+	}
+	o.timer.conn = c
+	o.npong = -1
+	return o
+}
+
+func (l *Loop) putOutbox(o *outbox) {
+	l.wheel.clear(&o.timer)
+	o.timer.conn = nil
+	for _, chunk := range o.chunks[o.first:] {
+		l.pool.put(chunk)
+	}
+	clear(o.chunks)
+	o.chunks = o.chunks[:0]
+	o.first, o.offset, o.size = 0, 0, 0
+	if cap(o.chunks) <= keptScratch/maxChunk*4 && len(l.outboxes) < keptStructs {
+		l.outboxes = append(l.outboxes, o)
+	}
+}
