@@ -1,0 +1,41 @@
+# Every target is a line; what CI runs is .ci/run.
+GOLANGCI_LINT = v2.15.0
+RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.DEFAULT_GOAL := build
+.PHONY: build test unit race fuzz bench lint readme e2e demo ci clean
+
+build: ## bin/logux-proxy, static
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
+
+test: unit e2e ## everything, on a fresh machine too
+
+unit: ## tests without other programs
+	go test $$(go list ./... | grep -v /e2e)
+
+race: ## the same with the race detector, in random order
+	go test -race -shuffle=on $$(go list ./... | grep -v /e2e)
+
+e2e: ## the built program with real clients and a real browser
+	e2e/install.sh test && go test -count=1 -timeout 15m ./e2e/...
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (20)
+	.ci/fuzz
+
+bench: ## benchmarks beside hot code, then the load test
+	go test -run '^$$' -bench . -benchmem ./wire/... ./gateway/... ./backend/... && go run ./e2e/bench
+
+lint: ## formatting, vet and linters with the arrows between packages
+	test -z "$$(gofmt -l .)" && go vet ./... && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
+
+readme: ## write the settings table of the README again
+	go test ./cmd/node -run TestReadme -update
+
+demo: ## a node, a small back-end and a page to click on
+	e2e/demo.sh
+
+ci: ## all that CI runs
+	.ci/run
+
+clean:
+	rm -rf bin
