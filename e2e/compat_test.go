@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"logux-proxy/backend/backendtest"
 )
 
 // A stage is what one scenario with real clients plays on. user is the scenario's own and channel is too, so that scenarios run side by side.
@@ -122,12 +124,12 @@ func syncResolves(t *testing.T, s *stage) {
 	if got := s.b.counter(s.channel); got != 1 {
 		t.Errorf("counter = %d after one INC, want 1", got)
 	}
-	cmd := s.b.awaitCommand(t, "the action", 1, func(c *command) bool { return c.action.Counter == s.channel })
+	cmd := s.b.awaitCommand(t, "the action", 1, byCounter(s.channel))
 	if got, want := string(cmd.Action), s.inc(); got != want {
 		t.Errorf("the back-end got the action %s, want the bytes of the client %s", got, want)
 	}
-	if cmd.client() != c.clientID {
-		t.Errorf("the action's ID %q does not name client %q", cmd.Meta.ID, c.clientID)
+	if cmd.Client() != c.clientID {
+		t.Errorf("the action's ID %q does not name client %q", cmd.ID, c.clientID)
 	}
 }
 
@@ -166,11 +168,9 @@ func resends(t *testing.T, s *stage) {
 	author, reader := s.connect(t, options{}), s.other(t, options{})
 	s.subscribe(t, author)
 	s.subscribe(t, reader)
-	s.b.on("SAY-"+s.user, func(c *command, a *answers) {
-		a.resend(fmt.Sprintf(`{"channels":[%q],"users":[%q]}`, s.channel, s.user+"-other"))
-		a.approved()
-		a.processed()
-	})
+	s.b.Handle("SAY-"+s.user, backendtest.Script(
+		backendtest.Resend(backendtest.Targets{Channels: []string{s.channel}, Users: []string{s.user + "-other"}}),
+		backendtest.Approved, backendtest.Processed))
 	for i := range 3 {
 		author.mustSync(t, fmt.Sprintf(`{"type":"SAY-%s","n":%d}`, s.user, i))
 	}
@@ -192,28 +192,24 @@ func resends(t *testing.T, s *stage) {
 // P2 of the promises: a client that lost its connection and sends an action again does not get it processed twice; it gets the outcome where it is now.
 func resendsAfterCut(t *testing.T, s *stage) {
 	c := s.connect(t, options{})
-	release := make(chan struct{})
-	s.b.on("SLOW-"+s.user, func(_ *command, a *answers) {
-		a.approved()
-		s.b.hold(release)
-		a.processed()
-	})
+	release := newGate(t)
+	s.b.Handle("SLOW-"+s.user, backendtest.Script(backendtest.Approved, release.wait, backendtest.Processed))
 	outcome := c.sync(t, fmt.Sprintf(`{"type":"SLOW-%s"}`, s.user))
-	cmd := s.b.awaitCommand(t, "the slow action", 1, func(c *command) bool { return c.action.Type == "SLOW-"+s.user })
+	cmd := s.b.awaitCommand(t, "the slow action", 1, byType("SLOW-"+s.user))
 	s.line.down()
 	c.awaitState(t, "disconnected", 1)
 	s.line.up(t)
 	c.awaitState(t, "sending", 2) // it sends the action again
-	close(release)
+	release.open()
 	if r := outcome(); r.Rejected != nil {
 		t.Errorf("the action was undone after the cut: %+v", *r.Rejected)
 	}
 	c.awaitState(t, "synchronized", 2)
 	c.mustSync(t, s.inc()) // whatever the proxy still had to ask is asked before this
-	if n := len(s.b.seen(byID(cmd.Meta.ID))); n != 1 {
+	if n := s.b.Count(cmd.ID); n != 1 {
 		t.Errorf("the back-end got the action %d times, want once", n)
 	}
-	if n := c.count(added(`"logux/processed"`, cmd.Meta.ID)); n != 1 {
+	if n := c.count(added(`"logux/processed"`, cmd.ID)); n != 1 {
 		t.Errorf("the client got %d outcomes, want one", n)
 	}
 }
@@ -225,15 +221,17 @@ func resubscribes(t *testing.T, s *stage) {
 	s.line.down()
 	c.awaitState(t, "disconnected", 1)
 	s.line.up(t)
-	again := s.b.awaitCommand(t, "a second subscribe", 2, func(c *command) bool { return c.action.Channel == s.channel })
-	var since struct {
-		ID   string
-		Time json.Number
+	again := s.b.awaitCommand(t, "a second subscribe", 2, func(c *backendtest.Command) bool { return c.Channel == s.channel })
+	var action struct {
+		Since struct {
+			ID   string
+			Time json.Number
+		}
 	}
-	if err := json.Unmarshal(again.action.Since, &since); err != nil || since.ID == "" {
-		t.Errorf("since of the second subscribe is %s (%v), want an ID and a time", again.action.Since, err)
+	if err := json.Unmarshal(again.Action, &action); err != nil || action.Since.ID == "" || action.Since.Time == "" {
+		t.Errorf("the second subscribe is %s (%v), want since with an ID and a time", again.Action, err)
 	}
-	c.awaitEvent(t, "the second subscription's logux/processed", 1, added(`"logux/processed"`, again.Meta.ID))
+	c.awaitEvent(t, "the second subscription's logux/processed", 1, added(`"logux/processed"`, again.ID))
 	s.p.send(t, `{"type":"NEWS"}`, fmt.Sprintf(`{"channels":[%q]}`, s.channel))
 	c.awaitEvent(t, "news on the channel", 1, added("NEWS"))
 }
@@ -257,8 +255,8 @@ func sendsOfflineWork(t *testing.T, s *stage) {
 		t.Errorf("counter = %d after five offline INC, want 5", got)
 	}
 	var order []string
-	for _, cmd := range s.b.seen(func(c *command) bool { return c.action.Counter == s.channel }) {
-		order = append(order, cmd.Meta.ID)
+	for _, cmd := range s.b.seen(byCounter(s.channel)) {
+		order = append(order, cmd.ID)
 	}
 	for i := 1; i < len(order); i++ {
 		if idLess(t, order[i], order[i-1]) {
@@ -290,7 +288,7 @@ func sendsHeaders(t *testing.T, s *stage) {
 	c.mustSync(t, s.inc())
 	s.d.do(t, map[string]any{"do": "headers", "client": c.name, "headers": map[string]any{"locale": "uk", "theme": "dark"}})()
 	c.mustSync(t, s.inc())
-	cmds := s.b.seen(func(c *command) bool { return c.action.Counter == s.channel })
+	cmds := s.b.seen(byCounter(s.channel))
 	for _, row := range []struct {
 		what string
 		got  map[string]json.RawMessage
@@ -381,7 +379,7 @@ func getsControlActions(t *testing.T, s *stage) {
 	if n := bystander.count(added("FROM BACK-END")); n != 0 {
 		t.Errorf("a bystander got %d actions that were not for it", n)
 	}
-	if n := len(s.b.seen(func(c *command) bool { return c.action.Type == "FROM BACK-END" })); n != 0 {
+	if n := len(s.b.seen(byType("FROM BACK-END"))); n != 0 {
 		t.Errorf("the back-end got back %d of its own actions", n)
 	}
 }
@@ -399,7 +397,7 @@ func unsubscribes(t *testing.T, s *stage) {
 	if n := c.count(added("AFTER")); n != 0 {
 		t.Errorf("the client got %d actions of a channel it left", n)
 	}
-	if n := len(s.b.seen(func(c *command) bool { return c.action.Type == "logux/unsubscribe" && c.user() == s.user })); n != 0 {
+	if n := len(s.b.seen(func(c *backendtest.Command) bool { return c.Type == "logux/unsubscribe" && c.User() == s.user })); n != 0 {
 		t.Errorf("the back-end was asked about %d unsubscribes", n)
 	}
 }

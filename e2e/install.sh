@@ -1,0 +1,41 @@
+#!/bin/sh
+# Installs what the end-to-end tests and the demo need, where it is missing. It may be run again and again.
+#
+#   e2e/install.sh demo   the npm packages of the demo page
+#   e2e/install.sh test   the same, Redis and Chromium from Debian's packages
+set -eu
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+case "${1-}" in
+  demo | test) ;;
+  *) die "usage: $0 demo|test" ;;
+esac
+
+command -v node >/dev/null || die "Node.js 20 or newer is needed: https://nodejs.org"
+command -v npm >/dev/null || die "npm is needed; it comes with Node.js"
+node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node.js $(node --version) is too old; 20 or newer is needed"
+
+if [ "$1" = test ]; then
+  missing=
+  command -v redis-server >/dev/null || missing="$missing redis-server"
+  command -v chromium >/dev/null || missing="$missing chromium"
+  if [ -n "$missing" ]; then
+    command -v apt-get >/dev/null || die "please install:$missing"
+    if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
+    say "installing$missing"
+    $sudo apt-get update -q >&2
+    # shellcheck disable=SC2086 # words on purpose
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $missing >&2
+  fi
+fi
+
+cd "$(dirname "$0")/js"
+stamp=node_modules/.installed
+want="$(cksum package.json package-lock.json clients/*/package.json | cksum) $(node --version)"
+if [ "$(cat $stamp 2>/dev/null || true)" != "$want" ]; then
+  say "installing the JavaScript clients"
+  npm ci --no-progress --loglevel=error >&2
+  printf '%s\n' "$want" >$stamp
+fi
