@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 )
@@ -21,54 +18,19 @@ type part struct {
 	ready func() error
 }
 
-// An admin serves the operator: /healthz, /readyz, /metrics and /debug/pprof.
-type admin struct {
-	listener net.Listener
-	server   *http.Server
-}
-
-// newAdmin opens the listener. It returns nil when the setting says off.
-func newAdmin(c *Config, parts []part, metrics http.Handler, log *zap.Logger) (*admin, error) {
+// newAdmin opens the listener for the operator: /healthz, /readyz, /metrics and /debug/pprof. It returns nil
+// when the setting says off.
+func newAdmin(c *Config, parts []part, metrics http.Handler, log *zap.Logger) (*httpListener, error) {
 	addr := c.adminAddr()
 	if addr == "" {
 		return nil, nil
 	}
-	listener, err := net.Listen("tcp", addr)
+	l, err := newHTTPListener("admin-addr", addr, nil, log)
 	if err != nil {
-		return nil, listenError("admin-addr", addr, err)
+		return nil, err
 	}
-	errorLog, err := zap.NewStdLogAt(log, zap.DebugLevel)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return &admin{listener, &http.Server{
-		Handler:           adminHandler(parts, metrics, listener.Addr()),
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          errorLog,
-	}}, nil
-}
-
-// addr is where it listens; "" when it is off.
-func (a *admin) addr() string {
-	if a == nil {
-		return ""
-	}
-	return a.listener.Addr().String()
-}
-
-// Run serves until ctx ends. It may be called on nil, which does nothing.
-func (a *admin) Run(ctx context.Context) error {
-	if a == nil {
-		return nil
-	}
-	stop := context.AfterFunc(ctx, func() { _ = a.server.Close() })
-	defer stop()
-	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	l.server.Handler = adminHandler(parts, metrics, l.listener.Addr())
+	return l, nil
 }
 
 func adminHandler(parts []part, metrics http.Handler, addr net.Addr) http.Handler {
@@ -81,7 +43,8 @@ func adminHandler(parts []part, metrics http.Handler, addr net.Addr) http.Handle
 	mux.HandleFunc("GET /debug/pprof/cmdline", http.NotFound)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/debug/pprof/\n")
 	})

@@ -3,11 +3,175 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
+
+	"logux-proxy/backend"
+	"logux-proxy/cluster"
+	"logux-proxy/gateway"
+	"logux-proxy/gateway/transport"
 )
 
-// runNode builds the packages from c, runs them until ctx ends, and stops them in order.
-func runNode(context.Context, *Config, *zap.Logger, *metrics) error {
-	return errors.New("the node is not wired yet")
+// A node is one running proxy: the packages fitted together. How it lives and dies is in Run.
+type node struct {
+	// Static
+	config  *Config
+	log     *zap.Logger
+	backend *backend.Client
+	gateway *gateway.Gateway
+	server  *transport.Server
+	control *httpListener // nil when the control API shares the WebSocket's port
+	admin   *httpListener // nil when it is off
+
+	draining atomic.Bool
 }
+
+// runNode builds the packages from c, runs them until ctx ends, and stops them in order.
+func runNode(ctx context.Context, c *Config, log *zap.Logger, m *metrics) error {
+	n, err := newNode(c, log, m)
+	if err != nil {
+		return err
+	}
+	return n.Run(ctx)
+}
+
+// newNode builds the packages and opens the listeners, so that a wrong setting or a taken port ends
+// the start. Nothing serves yet.
+func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
+	n := &node{config: c, log: log}
+	attempts := backend.NewAttempts(nil)
+	bc, err := backendConfig(c, m, log)
+	if err != nil {
+		return nil, err
+	}
+	if n.backend, err = backend.New(bc); err != nil {
+		return nil, err
+	}
+	gc, err := gatewayConfig(c, m, log)
+	if err != nil {
+		return nil, err
+	}
+	gc.Backend, gc.Bus, gc.Attempts = n.backend, cluster.Alone{}, attempts
+	if n.gateway, err = gateway.New(gc); err != nil {
+		return nil, err
+	}
+	if err := n.listen(attempts, m); err != nil {
+		return nil, errors.Join(err, n.abandon())
+	}
+	return n, nil
+}
+
+// listen opens the listeners: WebSocket, control API, admin.
+func (n *node) listen(attempts *backend.Attempts, m *metrics) error {
+	c := n.config
+	cc := controlConfig(c, n.log)
+	cc.Attempts = attempts
+	cc.Addr = func(r *http.Request) netip.Addr { return transport.ClientAddr(r, c.TrustedProxies) }
+	pages := cc
+	cc.Deliverer = n.gateway
+
+	tc, err := transportConfig(c, n.log)
+	if err != nil {
+		return err
+	}
+	tc.NewHandler, tc.Fallback = n.gateway.NewHandler, backend.NewControl(cc)
+	if c.ControlAddr != "" {
+		tc.Fallback = backend.NewControl(pages)
+		if n.control, err = newHTTPListener("control-addr", c.ControlAddr, backend.NewControl(cc), n.log); err != nil {
+			return err
+		}
+	}
+	if n.server, err = transport.New(tc); err != nil {
+		return listenError("port", c.listenAddr(), err)
+	}
+	m.watchTransport(n.server.Stats, len(n.server.Loops()))
+	m.watchGateway(n.gateway.Stats)
+	m.watchBackend(n.backend.Stats)
+	n.admin, err = newAdmin(c, []part{{"connections", n.ready}}, m.handler(), n.log)
+	return err
+}
+
+// abandon gives back what a failed start opened.
+func (n *node) abandon() error {
+	n.backend.Close()
+	var err error
+	if n.control != nil {
+		err = n.control.Close()
+	}
+	if n.server != nil {
+		n.server.StopAccepting()
+	}
+	return err
+}
+
+var errDraining = errors.New("the node is stopping")
+
+// ready is for /readyz. A back-end that is away does not make a node unready: its clients should stay.
+func (n *node) ready() error {
+	if n.draining.Load() {
+		return errDraining
+	}
+	return nil
+}
+
+// Run serves until ctx ends and then stops in order: readiness fails; load balancers get time to notice; no
+// new connection comes in; the clients are closed bit by bit; the listeners, the back-end's client and last the
+// admin listener, which an operator may want to look at meanwhile. It also ends when a listener fails.
+func (n *node) Run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var running sync.WaitGroup
+	serve := func(run func(context.Context) error) (stop func()) {
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		running.Go(func() {
+			defer close(done)
+			if err := run(own); err != nil {
+				fail(err)
+			}
+		})
+		return func() { cancel(); <-done }
+	}
+	stopAdmin := serve(n.admin.Run)
+	stopSweep := serve(func(ctx context.Context) error { n.gateway.Run(ctx); return nil })
+	stopServer := serve(n.server.Run)
+	stopControl := serve(n.control.Run)
+	logStart(n.log, n.config, n.server.Addr().String(), n.control.addr(), n.admin.addr())
+
+	<-ctx.Done()
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = nil // a signal, not a failure
+		n.drain()
+	}
+	stopControl()
+	stopServer()
+	stopSweep()
+	n.backend.Close()
+	stopAdmin()
+	running.Wait()
+	n.log.Info("Logux proxy stopped")
+	return err
+}
+
+// drain lets the clients go.
+func (n *node) drain() {
+	c := n.config
+	n.draining.Store(true)
+	n.log.Info("Logux proxy is stopping", zap.Duration("grace", c.DrainGrace), zap.Duration("drain", c.DrainTime),
+		zap.Int64("clients", n.gateway.Stats().Members))
+	time.Sleep(c.DrainGrace)
+	n.server.StopAccepting()
+	ctx, cancel := context.WithTimeout(context.Background(), c.DrainTime+drainMargin)
+	defer cancel()
+	n.gateway.Drain(ctx, c.DrainTime)
+	n.gateway.WaitEmpty(ctx)
+}
+
+// drainMargin is the time that the last clients get to answer their close frames.
+const drainMargin = 2 * time.Second
