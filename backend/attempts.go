@@ -144,6 +144,9 @@ func (a *Attempts) appendLocked(i int32) {
 }
 
 func attemptKey(ip netip.Addr) (key [16]byte) {
+	if !ip.IsValid() { // whoever has no known address counts as one
+		return [16]byte{0: 0xff, 15: 0xff}
+	}
 	ip = ip.Unmap()
 	key = ip.As16() // an IPv4 address as ::ffff:a.b.c.d, which no other address is
 	if ip.Is6() {
