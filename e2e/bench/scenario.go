@@ -58,6 +58,9 @@ func (b *bench) connect(m *measurement, n, channels, parallel int) bool {
 	m.addLatency("ready", &f.ready)
 	m.addPer("connect_cpu_us_each", m.server.process.cpu()-cpu, float64(f.connected)*1e-6)
 	m.count("failed", int64(n-f.connected))
+	if f.connected == 0 {
+		m.verdict()
+	}
 	return f.connected > 0
 }
 

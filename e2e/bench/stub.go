@@ -68,7 +68,8 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var (
 	contentType   = []string{"application/json"}
-	commandStart  = []byte(`"command":"`)
+	commandsStart = []byte(`"commands":[`)
+	authCommand   = []byte(`"command":"auth"`)
 	authIDStart   = []byte(`"authId":"`)
 	metaStart     = []byte(`"meta":{`)
 	idStart       = []byte(`"id":"`)
@@ -79,30 +80,57 @@ var (
 // appendAnswers appends the array of answers to all commands in body, and returns how many there are.
 func appendAnswers(dst, body []byte) (_ []byte, commands int) {
 	dst = append(dst, '[')
-	for _, rest, ok := bytes.Cut(body, commandStart); ok; {
-		var command []byte
-		command, rest, ok = bytes.Cut(rest, commandStart)
+	_, rest, _ := bytes.Cut(body, commandsStart)
+	for command, rest := object(rest); command != nil; command, rest = object(rest) {
 		if commands++; commands > 1 {
 			dst = append(dst, ',')
 		}
-		if bytes.HasPrefix(command, []byte("auth")) {
+		if bytes.Contains(command, authCommand) {
 			dst = append(dst, `{"answer":"authenticated","authId":"`...)
 			dst = append(dst, text(command, authIDStart)...)
 			dst = append(dst, `","subprotocol":"1.0.0"}`...)
 			continue
 		}
-		action, meta, _ := bytes.Cut(command, metaStart)
+		_, meta, _ := bytes.Cut(command, metaStart)
 		id := text(meta, idStart)
-		if bytes.Contains(action, publishAction) {
+		if bytes.Contains(command, publishAction) {
 			dst = appendAnswer(dst, "resend", id)
 			dst = append(dst, `,"channels":["`...)
-			dst = append(dst, text(action, channelStart)...)
+			dst = append(dst, text(command, channelStart)...)
 			dst = append(dst, `"]},`...)
 		}
 		dst = append(appendAnswer(dst, "approved", id), "},"...)
 		dst = append(appendAnswer(dst, "processed", id), '}')
 	}
 	return append(dst, ']'), commands
+}
+
+// object returns the object that text begins with, which a comma may precede, and what follows it. It is nil
+// where text begins otherwise.
+func object(text []byte) (object, rest []byte) {
+	text = bytes.TrimLeft(text, ", \n\t\r")
+	if len(text) == 0 || text[0] != '{' {
+		return nil, text
+	}
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			}
+			inString = c != '"'
+		case c == '"':
+			inString = true
+		case c == '{':
+			depth++
+		case c == '}':
+			if depth--; depth == 0 {
+				return text[:i+1], text[i+1:]
+			}
+		}
+	}
+	return nil, nil
 }
 
 func appendAnswer(dst []byte, answer string, id []byte) []byte {
