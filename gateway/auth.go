@@ -113,15 +113,20 @@ func (h *handler) join(p *peer, synced int64) {
 	g := h.g
 	p.member.Peer, p.member.Node = p, p.session.Node()
 	p.joined = true
-	if old := g.hub.Add(&p.member); old != nil {
+	var old *peer
+	if m := g.hub.Add(&p.member); m != nil {
+		old = m.Peer
 		g.zombies.Add(1)
-		old.Peer.h.loop.Post(&closePeer{p: old.Peer, code: closeNormal, text: "replaced by a newer connection", reason: transport.CloseZombie})
+		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
-	outcomes, ids := g.ledger.attach(p, synced)
+	outcomes, ids := g.ledger.attach(p, old, synced, h.loop.Now())
 	for i, out := range outcomes {
 		p.enqueue(delivery{out: out, settles: ids[i]})
 	}
 }
+
+// replacedText is what a connection is told that is closed for a newer one of the same client.
+const replacedText = "replaced by a newer connection"
 
 // memberTopic is where a client's server listens for what is addressed to the client.
 func memberTopic(node wire.NodeID) wire.Topic {

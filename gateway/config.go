@@ -46,6 +46,7 @@ type Config struct {
 	Attempts Attempts
 
 	MaxQueue         int           // actions of a client without an outcome, before nothing more is read from it [1,000]
+	MaxQueueBytes    int           // bytes of their bodies, likewise [1 MiB]
 	MaxSubscriptions int           // subscriptions of a client [1,000]
 	MaxOutput        int           // bytes that wait for a client, here and in the transport [1 MiB]
 	MaxHeld          int           // bytes kept for a client while the back-end thinks about its subscriptions [1 MiB]
@@ -66,6 +67,7 @@ func (c *Config) defaults() {
 		}
 	}
 	set(&c.MaxQueue, 1_000)
+	set(&c.MaxQueueBytes, 1<<20)
 	set(&c.MaxSubscriptions, 1_000)
 	set(&c.MaxOutput, 1<<20)
 	set(&c.MaxHeld, 1<<20)

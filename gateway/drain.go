@@ -58,7 +58,7 @@ func (t *shed) Run(l *transport.Loop) {
 		p, ok := c.Data.(*peer)
 		switch {
 		case !ok || c.Closing():
-		case p.session.Unsettled() == 0 && len(p.pending) == 0 && c.Waiting() == 0:
+		case t.h.g.ledger.load(p).jobs == 0 && len(p.pending) == 0 && c.Waiting() == 0:
 			idle = append(idle, p)
 		default:
 			busy = append(busy, p)
@@ -78,4 +78,17 @@ func (t *shed) Run(l *transport.Loop) {
 		}
 	}
 	t.found <- n
+}
+
+// WaitEmpty returns when no client is connected any more or ctx ends.
+func (g *Gateway) WaitEmpty(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for g.hub.Counts().Members > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

@@ -111,24 +111,42 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 // drain does what the session wants done. The session's output is used up when it returns.
 func (h *handler) drain(p *peer) {
 	r := &h.ready
-	r.Messages(func(kind wire.MessageType, text []byte) {
-		p.conn.Send(text)
-		h.sent(kind)
-	})
+	h.sendReady(p, r)
 	if r.Auth != nil {
 		h.authenticate(p, r.Auth)
 		return // nothing else comes of a connect
 	}
-	if r.Confirmed != 0 && p.firstOutcome != 0 && r.Confirmed >= p.firstOutcome {
-		p.firstOutcome = h.g.ledger.confirm(p, r.Confirmed)
+	if r.Confirmed != 0 && p.owed {
+		p.owed = h.g.ledger.confirm(p, r.Confirmed)
 	}
 	if len(r.Actions) > 0 {
-		h.take(p, r.Actions)
+		h.take(p, r.Added, r.Actions)
 	}
 	if r.Close != session.CloseNone {
 		h.closeFor(p, r.Close, r.Cause)
 	}
 }
+
+// sendReady sends what the session says, and tells the ledger what is acknowledged by it.
+func (h *handler) sendReady(p *peer, r *session.Ready) {
+	r.Messages(func(kind wire.MessageType, text []byte) {
+		p.conn.Send(text)
+		h.sent(kind)
+	})
+	if len(r.Acknowledged) == 0 {
+		return
+	}
+	p.owed = true
+	n, bytes := h.g.ledger.acknowledged(p, r.Acknowledged, p.session.Added()+1)
+	// The outcomes wait for nothing but the client's word, and what is read from it next may be that.
+	// Only one that never says it comes so far.
+	if n > unconfirmedFactor*h.g.cfg.MaxQueue || bytes > unconfirmedFactor*h.g.cfg.MaxQueueBytes {
+		p.close(closePolicy, "outcomes are not confirmed", transport.CloseFlood)
+	}
+}
+
+// unconfirmedFactor is how many times as much as may be without an outcome may be unconfirmed.
+const unconfirmedFactor = 4
 
 func (h *handler) closeFor(p *peer, how session.Close, cause string) {
 	code, reason := uint16(closePolicy), transport.CloseLoguxError

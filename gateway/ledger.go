@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,10 +12,12 @@ import (
 // The ledger remembers the actions taken from each client until the client can no longer send them
 // again, and keeps them in order: the actions of one client are processed one after another.
 //
-// An action is taken once, whatever connection it comes by. It is forgotten when the client has
-// confirmed, by its own synced, the sync that carried the outcome: that sync was written after the synced
-// for the action itself, so the client will not send the action again. A client that left is remembered for
-// a while; one without open actions costs nothing.
+// An action is taken once, whatever connection it comes by. It is forgotten when the client has its
+// outcome and can no longer send it again: when the client has confirmed, by its own synced, the sync that
+// carried the outcome and one that was written after our synced for the action on the same connection. (For an
+// action that came alone this is one and the same sync. For one of several in a message the outcome comes
+// first, and the synced only with the last of them.) A client that left is remembered for a while; one without
+// open actions costs nothing.
 //
 // Subscriptions belong to a connection: they are forgotten with it, for the client subscribes again.
 type ledger struct {
@@ -33,11 +36,24 @@ type ledgerShard struct {
 type client struct {
 	id   wire.ClientID
 	peer *peer // the live connection, nil while there is none
-	left time.Duration
+	// since is when the client left or, while it is here, came back to what was remembered.
+	since time.Duration
 
 	first, last *job // all remembered actions in the order they came
 	running     *job // asked of the back-end; it stays here when it is forgotten meanwhile
 	waiting     int  // jobs not started
+	openBytes   int  // of the bodies of jobs waiting or running
+}
+
+// A load is how much a client has without an outcome.
+type load struct{ jobs, bytes int }
+
+func (c *client) loadLocked() load {
+	o := load{jobs: c.waiting, bytes: c.openBytes}
+	if c.running != nil {
+		o.jobs++
+	}
+	return o
 }
 
 type jobState uint8
@@ -62,34 +78,67 @@ func (l *ledger) shard(id wire.ClientID) *ledgerShard {
 	return &l.shards[maphash.String(l.seed, string(id))%uint64(len(l.shards))]
 }
 
-// take remembers js, the actions of one sync of p, and leaves out those that are known already. It
-// returns the known ones that have their outcome (it was given to p's connection when p attached, or when it
-// became known), how many are known, and the job to start, if any.
-func (l *ledger) take(p *peer, js []*job) (settled []wire.ActionID, known int, start *job) {
+// A taking is what follows from the arrival of actions.
+type taking struct {
+	// settled are those that came again and have their outcome: it was given to the connection when it
+	// attached, or when it became known.
+	settled []wire.ActionID
+	known   int  // how many came again
+	start   *job // the job to start; nil when there is none
+	load    load // what the client has now
+	// replaced: the client has a newer connection, which it sends its actions again by. Nothing was taken.
+	replaced bool
+}
+
+// take remembers js, the actions of the sync with that number of p's client, but not those that it knows.
+func (l *ledger) take(p *peer, added int64, js []*job) (t taking) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p.replaced {
+		return taking{replaced: true}
+	}
 	c := s.clients[id]
 	if c == nil {
+		if len(js) == 0 {
+			return taking{}
+		}
 		c = &client{id: id}
 		s.clients[id] = c
 	}
 	c.peer = p
 	for _, j := range js {
 		if old := s.jobs[j.action.ID]; old != nil {
-			known++
+			t.known++
+			old.via, old.batch, old.proof = p, added, 0
 			if old.state == jobSettled {
-				settled = append(settled, j.action.ID)
+				t.settled = append(t.settled, j.action.ID)
 			}
 			continue
 		}
 		j.client = c
+		j.via, j.batch = p, added
 		s.jobs[j.action.ID] = j
 		c.pushLocked(j)
 		c.waiting++
+		c.openBytes += len(j.action.Body)
 	}
-	return settled, known, s.nextLocked(c)
+	t.start = s.nextLocked(c)
+	t.load = c.loadLocked()
+	return t
+}
+
+// load is what p's client has without an outcome.
+func (l *ledger) load(p *peer) load {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.clients[id]; c != nil {
+		return c.loadLocked()
+	}
+	return load{}
 }
 
 // nextLocked marks the client's next job as running and returns it; nil while one is running.
@@ -124,6 +173,7 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.running = nil
+	c.openBytes -= len(j.action.Body)
 	var r settlement
 	if j.state == jobForgotten {
 		// The client knows that its connection is gone: it subscribes again.
@@ -139,6 +189,7 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 			if w.state == jobWaiting {
 				w.state = jobRunning
 				c.waiting--
+				c.openBytes -= len(w.action.Body)
 				r.failed = append(r.failed, w)
 			}
 		}
@@ -159,29 +210,34 @@ func (l *ledger) fail(j *job, outcome *wire.Outgoing) (tell *peer) {
 	return j.client.peer
 }
 
-// attach says that p is now its client's connection; synced is the last number of ours that the
-// client had when it connected. It returns the outcomes that the client does not have yet.
-func (l *ledger) attach(p *peer, synced int64) (outcomes []*wire.Outgoing, ids []wire.ActionID) {
+// attach says that p is now its client's connection instead of old, which may be nil; synced is the last
+// number of ours that the client had when it connected. It returns the outcomes that the client does not
+// have yet.
+func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes []*wire.Outgoing, ids []wire.ActionID) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if old != nil {
+		old.replaced = true
+	}
 	c := s.clients[id]
-	if c == nil {
+	if c == nil || p.replaced {
 		return nil, nil
 	}
 	s.forgetSubscriptionsLocked(c)
-	c.peer = p
+	c.peer, c.since = p, now
 	for j := c.first; j != nil; {
 		next := j.next
-		if j.state == jobSettled {
-			if j.added != 0 && j.added <= synced {
-				s.forgetLocked(j)
-			} else {
-				j.added = 0
-				outcomes, ids = append(outcomes, j.outcome), append(ids, j.action.ID)
-			}
+		switch {
+		case j.state != jobSettled:
+		case j.confirmedLocked(synced):
+			s.forgetLocked(j)
+		case !j.has:
+			outcomes, ids = append(outcomes, j.outcome), append(ids, j.action.ID)
 		}
+		// Numbers count from anew.
+		j.via, j.batch, j.added, j.proof = nil, 0, 0, 0
 		j = next
 	}
 	s.dropIfDoneLocked(c)
@@ -199,7 +255,7 @@ func (l *ledger) detach(p *peer, now time.Duration) {
 		return
 	}
 	s.forgetSubscriptionsLocked(c)
-	c.peer, c.left = nil, now
+	c.peer, c.since = nil, now
 	s.dropIfDoneLocked(c)
 }
 
@@ -213,44 +269,77 @@ func (l *ledger) sent(p *peer, id wire.ActionID, added int64) {
 	}
 }
 
-// confirm says that p's client has every sync of ours up to number added. It returns the number of the
-// first sync with an outcome that is still open, 0 for none.
-func (l *ledger) confirm(p *peer, added int64) (open int64) {
+// acknowledged notes that syncs of p's client were acknowledged, and that the next sync of ours has
+// the number proof or a greater one. It returns how many outcomes the client could confirm and did not, and
+// how many bytes are kept for them.
+func (l *ledger) acknowledged(p *peer, syncs []int64, proof int64) (unconfirmed, bytes int) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.clients[id]
 	if c == nil || c.peer != p {
-		return 0
+		return 0, 0
+	}
+	for j := c.first; j != nil; j = j.next {
+		if j.via == p && j.proof == 0 && slices.Contains(syncs, j.batch) {
+			j.proof = proof
+		}
+		if j.state == jobSettled && j.proof != 0 {
+			unconfirmed++
+			bytes += len(j.action.Body) + len(j.outcome.Action.Body)
+		}
+	}
+	return unconfirmed, bytes
+}
+
+// confirm says that p's client has every sync of ours up to number added. It reports whether any action
+// is still remembered.
+func (l *ledger) confirm(p *peer, added int64) (more bool) {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[id]
+	if c == nil || c.peer != p {
+		return false
 	}
 	for j := c.first; j != nil; {
 		next := j.next
-		if j.state == jobSettled && j.added != 0 {
-			if j.added <= added {
-				s.forgetLocked(j)
-			} else if open == 0 || j.added < open {
-				open = j.added
-			}
+		if j.state == jobSettled && j.confirmedLocked(added) {
+			s.forgetLocked(j)
 		}
 		j = next
 	}
 	s.dropIfDoneLocked(c)
-	return open
+	return c.first != nil
 }
 
-// sweep forgets the clients that left before the given time and have nothing running.
+// confirmedLocked notes that the client has every sync of ours up to number added, and reports whether it
+// has j's outcome and will not send j again.
+func (j *job) confirmedLocked(added int64) bool {
+	j.has = j.has || j.added != 0 && j.added <= added
+	return j.has && j.proof != 0 && j.proof <= added
+}
+
+// sweep forgets the clients that left before the given time and have nothing running. Of those that came
+// back before that time it forgets the actions whose outcome they have and that they did not send again.
 func (l *ledger) sweep(before time.Duration) {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
 		for _, c := range s.clients {
-			if c.peer == nil && c.running == nil && c.waiting == 0 && c.left < before {
-				for c.first != nil {
-					s.forgetLocked(c.first)
-				}
-				s.dropIfDoneLocked(c)
+			if c.since >= before || c.peer == nil && (c.running != nil || c.waiting != 0) {
+				continue
 			}
+			for j := c.first; j != nil; {
+				next := j.next
+				if c.peer == nil || j.has && j.via == nil {
+					s.forgetLocked(j)
+				}
+				j = next
+			}
+			s.dropIfDoneLocked(c)
 		}
 		s.mu.Unlock()
 	}
@@ -280,6 +369,7 @@ func (s *ledgerShard) forgetSubscriptionsLocked(c *client) {
 		if j.subscription != nil {
 			if j.state == jobWaiting {
 				c.waiting--
+				c.openBytes -= len(j.action.Body)
 			}
 			s.forgetLocked(j)
 		}

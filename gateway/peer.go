@@ -11,7 +11,7 @@ import (
 )
 
 // A peer is one connection as the gateway sees it. Everything in it is owned by its loop, but the
-// first group, which never changes.
+// first group, which never changes, and the last.
 type peer struct {
 	conn *transport.Conn
 	h    *handler
@@ -27,11 +27,7 @@ type peer struct {
 	pendingBytes int
 	// asking is the subscription that the back-end thinks about; nil for none. A client's actions are
 	// processed one after another, so there is at most one.
-	asking *asking
-	// firstOutcome is the number of the first sync with an outcome that the client has not
-	// confirmed; 0 for none.
-	firstOutcome int64
-
+	asking    *asking
 	timer     time.Duration // what the connection's timer is set to
 	rateStart time.Duration // the running second of the action rate
 	rateCount int
@@ -39,8 +35,11 @@ type peer struct {
 	joined  bool // in the hub and the ledger
 	closed  bool
 	full    bool // too many actions without an outcome
+	owed    bool // the ledger remembers actions that a synced of the client may settle for good
 	hasty   bool // too many actions in this second
 	unheard bool // nothing is read, because of full or hasty
+
+	replaced bool // the client has a newer connection; guarded by the ledger
 }
 
 // A delivery is one action on its way to one client.
@@ -84,9 +83,7 @@ func (p *peer) flush() {
 			buf = wire.AppendSyncPair(buf, base, d.out)
 			if d.settles != "" {
 				p.h.g.ledger.sent(p, d.settles, added)
-				if p.firstOutcome == 0 {
-					p.firstOutcome = added
-				}
+				p.owed = true
 			}
 		}
 		buf = wire.AppendSyncEnd(buf)

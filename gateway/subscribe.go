@@ -18,6 +18,7 @@ import (
 type asking struct {
 	j      *job
 	active bool // it stood already, with the same filter: a refusal leaves it alone
+	joined bool // the back-end approved it
 	kept   []*wire.Outgoing
 	bytes  int
 	hole   bool // more came than may be kept
@@ -40,7 +41,7 @@ func (t *subscribe) Run(*transport.Loop) {
 		}
 		j.settle("", nil)
 		return
-	case g.hub.Subscriptions(&p.member) >= g.cfg.MaxSubscriptions:
+	case g.hub.State(&p.member, *j.subscription) == 0 && g.hub.Subscriptions(&p.member) >= g.cfg.MaxSubscriptions:
 		j.settle(wire.ReasonError, &cause{details: "the client has too many subscriptions"})
 		return
 	}
@@ -81,6 +82,7 @@ func (t *approved) Run(*transport.Loop) {
 	if p.closed || a == nil || a.j != j || a.hole {
 		return
 	}
+	a.joined = true
 	j.g.hub.Subscribe(&p.member, *j.subscription, hub.Active)
 	for _, out := range a.kept {
 		p.enqueue(delivery{out: out})
@@ -107,7 +109,7 @@ func (t *subscribed) Run(*transport.Loop) {
 			reason, why = wire.ReasonError, &cause{err: errHole}
 		}
 		// A refusal takes back what was pending; an error after the approval takes back the subscription.
-		refused := reason != "" && (!a.active || reason == wire.ReasonError)
+		refused := reason != "" && (!a.active || a.joined)
 		if refused && g.hub.Unsubscribe(&p.member, *j.subscription) {
 			g.cfg.Bus.Leave(wire.ChannelTopic(j.subscription.Channel))
 		}

@@ -15,7 +15,7 @@ const rateWindow = time.Second
 
 // take hands the actions of one sync to the ledger and starts the first of them if the client has
 // none under way. It runs inside drain: the session's output is still in use.
-func (h *handler) take(p *peer, actions []session.Received) {
+func (h *handler) take(p *peer, added int64, actions []session.Received) {
 	g := h.g
 	now := time.Now()
 	var denied []session.Received
@@ -33,33 +33,39 @@ func (h *handler) take(p *peer, actions []session.Received) {
 			wrongChannel: r.WrongChannel,
 		})
 	}
-	h.brake(p, len(actions))
 
-	settled, known, start := g.ledger.take(p, h.jobs)
+	t := g.ledger.take(p, added, h.jobs)
 	clear(h.jobs)
-	g.duplicates.Add(int64(known))
+	if t.replaced {
+		p.close(closeNormal, replacedText, transport.CloseZombie)
+		return
+	}
+	g.duplicates.Add(int64(t.known))
+	h.brake(p, len(actions), len(h.jobs) > t.known, t.load)
 	for _, r := range denied {
 		h.deny(p, r.Action)
 	}
-	for _, id := range settled {
+	for _, id := range t.settled {
 		h.acknowledge(p, id)
 	}
-	if start != nil {
-		start.run()
+	if t.start != nil {
+		t.start.run()
 	}
 	p.rearm()
 }
 
 // brake stops reading from a client that has too much under way or is too fast. It loses nothing: what is
-// not read waits in the client.
-func (h *handler) brake(p *peer, n int) {
+// not read waits in the client. An outcome ends it, so there must be one to come: waits says so.
+func (h *handler) brake(p *peer, n int, waits bool, l load) {
 	now := h.loop.Now()
 	if now-p.rateStart >= rateWindow {
 		p.rateStart, p.rateCount = now, 0
 	}
 	p.rateCount += n
 	p.hasty = p.rateCount >= h.g.cfg.ActionRate
-	p.full = p.session.Unsettled() >= h.g.cfg.MaxQueue
+	if waits && (l.jobs >= h.g.cfg.MaxQueue || l.bytes >= h.g.cfg.MaxQueueBytes) {
+		p.full = true
+	}
 	p.limitReading()
 }
 
@@ -77,12 +83,16 @@ func (h *handler) deny(p *peer, a *wire.Action) {
 // acknowledge sends the synced messages that an outcome of the client's own action sets free.
 func (h *handler) acknowledge(p *peer, id wire.ActionID) {
 	h.acks.Reset()
-	p.session.Settled(id, &h.acks)
-	h.acks.Messages(func(kind wire.MessageType, text []byte) {
-		p.conn.Send(text)
-		h.sent(kind)
-	})
-	if p.full && p.session.Unsettled() <= h.g.cfg.MaxQueue/2 {
+	p.session.Settled(h.now(), id, &h.acks)
+	h.sendReady(p, &h.acks)
+}
+
+// unbrake resumes reading when half of what was too much has its outcome.
+func (h *handler) unbrake(p *peer) {
+	if !p.full {
+		return
+	}
+	if l := h.g.ledger.load(p); l.jobs <= h.g.cfg.MaxQueue/2 && l.bytes <= h.g.cfg.MaxQueueBytes/2 {
 		p.full = false
 		p.limitReading()
 	}
@@ -102,6 +112,7 @@ func (t *tell) Run(*transport.Loop) {
 		return
 	}
 	t.p.h.acknowledge(t.p, t.id)
+	t.p.h.unbrake(t.p)
 	if t.debug != "" {
 		t.p.h.debug(t.p, t.debug)
 	}

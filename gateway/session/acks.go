@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"logux-proxy/wire"
@@ -25,50 +26,34 @@ func (s *Session) await(now Time, added int64, actions []Received) {
 // Settled says that an action of the client has its outcome. It is to be called before the outcome
 // itself is given to the client, so that the acknowledgement stands in front of it: the client's own
 // synced for the outcome then proves that it will not send the action again.
-func (s *Session) Settled(id wire.ActionID, out *Ready) {
+func (s *Session) Settled(now Time, id wire.ActionID, out *Ready) {
+	if s.state != ready {
+		return
+	}
 	for i := range s.acks {
+		// A sync may name an ID twice, and two syncs the same one: each mention is removed.
 		a := &s.acks[i]
-		for j, open := range a.open {
-			if open == id {
-				// A sync may name an ID twice: each mention is removed.
-				a.open = append(a.open[:j], a.open[j+1:]...)
-				s.removeAgain(a, id)
-				break
-			}
-		}
+		a.open = slices.DeleteFunc(a.open, func(open wire.ActionID) bool { return open == id })
 	}
-	s.release(out, func(a *ack) bool { return len(a.open) == 0 })
+	s.release(now, out)
 }
 
-func (s *Session) removeAgain(a *ack, id wire.ActionID) {
-	kept := a.open[:0]
-	for _, open := range a.open {
-		if open != id {
-			kept = append(kept, open)
-		}
-	}
-	a.open = kept
-}
-
-// release acknowledges from the front while may allows it.
-func (s *Session) release(out *Ready, may func(*ack) bool) {
+// release acknowledges from the front what is settled or has waited long enough.
+func (s *Session) release(now Time, out *Ready) {
 	n := 0
-	for n < len(s.acks) && may(&s.acks[n]) {
-		out.end(wire.MessageSynced, wire.AppendSynced(out.buf, s.acks[n].added))
+	for n < len(s.acks) && (len(s.acks[n].open) == 0 || now.Mono >= s.acks[n].since+s.cfg.AckLimit) {
+		added := s.acks[n].added
+		out.end(wire.MessageSynced, wire.AppendSynced(out.buf, added))
+		out.Acknowledged = append(out.Acknowledged, added)
 		n++
 	}
+	if n == 0 {
+		return
+	}
+	s.traffic = now.Mono
 	if n == len(s.acks) {
 		s.acks = nil // a connection at rest holds no memory for this
 		return
 	}
-	s.acks = append(s.acks[:0], s.acks[n:]...)
-}
-
-// Unsettled is how many actions of the client have no outcome yet and hold back an acknowledgement.
-func (s *Session) Unsettled() int {
-	n := 0
-	for i := range s.acks {
-		n += len(s.acks[i].open)
-	}
-	return n
+	s.acks = slices.Delete(s.acks, 0, n)
 }

@@ -31,6 +31,7 @@ func (s *Session) connect(now Time, text []byte, m *wire.Message, out *Ready) {
 	s.subprotocol = defaultSubprotocol(m, s.protocol)
 	// Numbers of ours start above what the client has, so that they only ever grow for it.
 	s.added = max(m.Added, 0)
+	s.has = s.added
 	s.pre.start, s.pre.synced = now.Wall, s.added
 
 	if s.cfg.Supports != nil {

@@ -54,9 +54,7 @@ func (s *Session) Advance(now Time, out *Ready) {
 			s.timeout(s.cfg.ConnectTimeout, CloseNoConnect, out)
 		}
 	case ready:
-		s.release(out, func(a *ack) bool {
-			return len(a.open) == 0 || now.Mono >= a.since+s.cfg.AckLimit
-		})
+		s.release(now, out)
 		if s.paused {
 			return
 		}

@@ -29,6 +29,7 @@ type Session struct {
 
 	base  int64 // base time of the connection, milliseconds since 1970
 	added int64 // the last number given to a sync of ours
+	has   int64 // the last of them that the client confirmed
 
 	traffic time.Duration // last message in either direction
 	pinged  time.Duration // when the unanswered ping left; 0 for none
@@ -81,6 +82,9 @@ func (s *Session) Synced() int64 {
 
 // Receive takes one decoded message and its text.
 func (s *Session) Receive(now Time, text []byte, m *wire.Message, out *Ready) {
+	if s.state == closed {
+		return
+	}
 	s.traffic, s.pinged = now.Mono, 0
 	switch m.Type {
 	case wire.MessageConnect:
@@ -92,6 +96,7 @@ func (s *Session) Receive(now Time, text []byte, m *wire.Message, out *Ready) {
 	case wire.MessageError, wire.MessageDebug:
 		return
 	case wire.MessageConnected:
+		s.state = closed
 		out.error(wire.WrongFormat(text, "a client does not send connected"), CloseError)
 		return
 	}
@@ -111,9 +116,6 @@ func (s *Session) Receive(now Time, text []byte, m *wire.Message, out *Ready) {
 
 // keep holds a message back until the client is authenticated (PROTOCOL section 2, "Before authentication").
 func (s *Session) keep(text []byte, out *Ready) {
-	if s.state == closed {
-		return
-	}
 	// Each kept message also costs its slice header and its share of the allocator.
 	const overhead = 64
 	s.pre.size += len(text) + overhead
@@ -135,15 +137,23 @@ func (s *Session) setHeaders(h wire.RawJSON, out *Ready) {
 	s.headers = append(wire.RawJSON(nil), h...)
 }
 
-// confirmed notes how far the client has our syncs.
+// confirmed notes how far the client has our syncs. A number that it gave before, or that we never
+// gave it, is no progress.
 func (s *Session) confirmed(now Time, added int64, out *Ready) {
-	if added >= s.added {
+	if added <= s.has || added > s.added {
+		return
+	}
+	s.has = added
+	if added == s.added {
 		s.unacked = 0
-	} else if s.unacked != 0 {
+	} else {
 		s.unacked = now.Mono
 	}
 	out.Confirmed = added
 }
+
+// Added is the last number given to a sync of ours.
+func (s *Session) Added() int64 { return s.added }
 
 // NextAdded gives the number for a sync of n actions that is written now.
 func (s *Session) NextAdded(now Time, n int) int64 {
