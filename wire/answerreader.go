@@ -83,7 +83,7 @@ func (r *AnswerReader) element() (RawJSON, error) {
 		r.started = true
 		token, err := r.stream.ReadToken()
 		switch {
-		case err == io.EOF && r.guard.err == nil:
+		case errors.Is(err, io.EOF) && r.guard.err == nil:
 			return nil, ErrEmptyAnswer
 		case err != nil:
 			return nil, r.fault(err)
@@ -101,12 +101,13 @@ func (r *AnswerReader) element() (RawJSON, error) {
 	return RawJSON(v), nil
 }
 
-// fault says why the stream ended: what the guard met comes before what the tokenizer made of it.
+// fault says why the stream ended: because of what the guard met, or too early, or because of its
+// text.
 func (r *AnswerReader) fault(err error) error {
 	switch {
-	case r.guard.err != nil:
-		return fmt.Errorf("wire: reading answers: %w", r.guard.err)
-	case errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF:
+	case r.guard.err != nil && errors.Is(err, r.guard.err):
+		return r.guard.err
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
 		return fmt.Errorf("wire: reading answers: %w: %w", ErrMalformed, io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("wire: reading answers: %w: %w", ErrMalformed, err)
@@ -129,12 +130,12 @@ func (g *guard) Read(p []byte) (int, error) {
 		return 0, g.err
 	}
 	n, err := g.from.Read(p)
-	if err != nil && err != io.EOF {
-		g.err = err
+	if err != nil && !errors.Is(err, io.EOF) {
+		g.err = fmt.Errorf("wire: reading answers: %w", err)
 	}
 	for i, c := range p[:n] {
 		if err := g.step(c); err != nil {
-			g.err = err
+			g.err = fmt.Errorf("wire: reading answers: %w", err)
 			n = i
 			break
 		}

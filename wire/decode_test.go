@@ -25,7 +25,13 @@ func accepted(t *testing.T, text string) Message {
 }
 
 // refused decodes text and fails the test when it is accepted, or not refused with typ.
-func refused(t *testing.T, text string, typ ErrorType) *Error {
+func refused(t *testing.T, text string, typ ErrorType) {
+	t.Helper()
+	_ = refusal(t, text, typ)
+}
+
+// refusal is refused with the error to look at.
+func refusal(t *testing.T, text string, typ ErrorType) *Error {
 	t.Helper()
 	var d Decoder
 	m := Message{Token: []byte("of the message before"), Pairs: make([]Pair, 3)}
@@ -253,7 +259,7 @@ func TestDecodeUnknownMessage(t *testing.T) {
 		`["a\"\\\u0000"]`:                  `"a\"\\\u0000"`,
 		`["a",{"b":[{"c":1e999}]},"d",-0]`: `"a"`,
 	} {
-		if err := refused(t, text, ErrUnknownMessage); string(err.Options) != name {
+		if err := refusal(t, text, ErrUnknownMessage); string(err.Options) != name {
 			t.Errorf("%s: options %s, want %s", text, err.Options, name)
 		}
 	}
@@ -276,7 +282,7 @@ func TestWrongFormatOptions(t *testing.T) {
 		``:                       ``,
 	} {
 		var got string
-		if err := json.Unmarshal(refused(t, text, ErrWrongFormat).Options, &got); err != nil || got != want {
+		if err := json.Unmarshal(refusal(t, text, ErrWrongFormat).Options, &got); err != nil || got != want {
 			t.Errorf("%s: option %q, %v; want %q", text, got, err, want)
 		}
 	}
@@ -291,7 +297,7 @@ func TestErrorOptionsAreBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, e := range []*Error{refused(t, long, ErrWrongFormat), refused(t, string(name), ErrUnknownMessage)} {
+			for _, e := range []*Error{refusal(t, long, ErrWrongFormat), refusal(t, string(name), ErrUnknownMessage)} {
 				var got string
 				if err := json.Unmarshal(e.Options, &got); err != nil {
 					t.Fatal(err)
@@ -310,7 +316,7 @@ func TestErrorOptionsAreBounded(t *testing.T) {
 
 // An error is logged; what a peer sent, a token perhaps, is not.
 func TestErrorTextHoldsNoOptions(t *testing.T) {
-	err := refused(t, `["connect",5,"10:a:b",null,{"token":"SECRET"}]`, ErrWrongFormat)
+	err := refusal(t, `["connect",5,"10:a:b",null,{"token":"SECRET"}]`, ErrWrongFormat)
 	if !strings.Contains(string(err.Options), "SECRET") {
 		t.Errorf("options %s do not repeat the message", err.Options)
 	}

@@ -32,26 +32,30 @@ func NewOutgoing(a *Action, server NodeID) (*Outgoing, error) {
 		return nil, fmt.Errorf("wire: preparing action %q: %w", a.ID, errNoBody)
 	}
 	o := &Outgoing{Action: a, ms: ms, head: `,{"id":[`}
+	const frame = len(`,"",-123456789012345678],"time":,"subprotocol":}`)
+	buf := make([]byte, 0, frame+len(node)+len(a.Subprotocol)) // more only for a node ID with escapes
 	switch {
 	case node != server:
-		o.mid = append(o.mid, ',')
-		o.mid = appendString(o.mid, node)
-		o.mid = append(o.mid, ',')
-		o.mid = strconv.AppendInt(o.mid, counter, 10)
-		o.mid = append(o.mid, ']')
+		buf = append(buf, ',')
+		buf = appendString(buf, node)
+		buf = append(buf, ',')
+		buf = strconv.AppendInt(buf, counter, 10)
+		buf = append(buf, ']')
 	case counter != 0:
-		o.mid = append(o.mid, ',')
-		o.mid = strconv.AppendInt(o.mid, counter, 10)
-		o.mid = append(o.mid, ']')
+		buf = append(buf, ',')
+		buf = strconv.AppendInt(buf, counter, 10)
+		buf = append(buf, ']')
 	default:
 		o.head = `,{"id":`
 	}
-	o.mid = append(o.mid, `,"time":`...)
+	buf = append(buf, `,"time":`...)
+	mid := len(buf)
 	if len(a.Subprotocol) > 0 {
-		o.tail = append(o.tail, `,"subprotocol":`...)
-		o.tail = append(o.tail, a.Subprotocol...)
+		buf = append(buf, `,"subprotocol":`...)
+		buf = append(buf, a.Subprotocol...)
 	}
-	o.tail = append(o.tail, '}')
+	buf = append(buf, '}')
+	o.mid, o.tail = buf[:mid:mid], buf[mid:]
 	return o, nil
 }
 
