@@ -55,7 +55,7 @@ func (b *bench) run() (ok bool, err error) {
 			}
 		}
 	}
-	printTable(os.Stdout, b.results)
+	fmt.Print(table(b.results))
 	ok = true
 	for _, r := range b.results {
 		for _, fault := range r.faults {

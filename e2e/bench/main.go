@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -63,11 +64,11 @@ func parseOptions(args []string) (*options, error) {
 	flags.StringVar(&o.scenarios, "scenario", "all", "what to run, separated by commas: idle, fanout, manychan, roundtrip, storm, stuck or all")
 	flags.StringVar(&o.server, "server", "", "program to start; it reads the LOGUX_ variables (default: ./cmd/node, built for the run)")
 	flags.Var(&o.env, "env", "a variable for the program, KEY=VALUE; may be repeated")
-	flags.StringVar(&o.url, "url", "", "ws:// address of a server that runs, instead of -server; it needs -backend")
+	flags.StringVar(&o.url, "url", "", "ws:// address of a server that runs, instead of -server; its back-end is this program, see -listen")
 	flags.StringVar(&o.control, "control", "", "http:// address of its control API (default: the same host and port)")
 	flags.StringVar(&o.admin, "admin", "", "host:port of its admin listener, for -profiles")
 	flags.IntVar(&o.pid, "pid", 0, "its process ID on this machine, for the figures of CPU and memory")
-	flags.StringVar(&o.secret, "secret", "bench-secret", "secret of the control API")
+	flags.StringVar(&o.secret, "secret", "secret-of-the-load-test", "secret of the control API")
 	flags.StringVar(&o.backend, "listen", "127.0.0.1:0", "where the back-end of this program listens, for a server that runs")
 	flags.StringVar(&o.compare, "compare", "", "bare: run idle and fanout on a bare epoll program too, alternately, and print ratios")
 	flags.IntVar(&o.rounds, "rounds", 1, "how often everything is run; the table has medians")
@@ -129,7 +130,7 @@ func (o *options) chosen() (chosen []scenario, err error) {
 func main() {
 	o, err := parseOptions(os.Args[1:])
 	if err != nil {
-		if err != flag.ErrHelp {
+		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
 		os.Exit(2)

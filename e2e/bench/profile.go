@@ -16,7 +16,7 @@ func fetchProfile(admin string, d time.Duration, file string) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s", response.Status)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -50,9 +49,10 @@ func (r *result) value(name string) (float64, bool) {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// printTable writes one table of all results: a section for each scenario, a column for each server. Where
+// table is one text about all results: a section for each scenario, a column for each server. Where
 // a server was measured several times the median stands, with the range in brackets.
-func printTable(w io.Writer, results []*result) {
+func table(results []*result) string {
+	var text []byte
 	var scenarios, servers []string
 	for _, r := range results {
 		if !slices.Contains(scenarios, r.scenario) {
@@ -63,32 +63,33 @@ func printTable(w io.Writer, results []*result) {
 		}
 	}
 	for _, scenario := range scenarios {
-		fmt.Fprintf(w, "\n%-34s", scenario)
+		text = fmt.Appendf(text, "\n%-34s", scenario)
 		for _, server := range servers {
-			fmt.Fprintf(w, "%28s", server)
+			text = fmt.Appendf(text, "%28s", server)
 		}
 		if len(servers) == 2 {
-			fmt.Fprintf(w, "%10s", "ratio")
+			text = fmt.Appendf(text, "%10s", "ratio")
 		}
-		fmt.Fprintln(w)
+		text = append(text, '\n')
 		for _, name := range names(results, scenario) {
-			fmt.Fprintf(w, "  %-32s", name)
+			text = fmt.Appendf(text, "  %-32s", name)
 			var medians []float64
 			for _, server := range servers {
 				values := figures(results, scenario, server, name)
 				if len(values) == 0 {
-					fmt.Fprintf(w, "%28s", "-")
+					text = fmt.Appendf(text, "%28s", "-")
 					continue
 				}
 				medians = append(medians, median(values))
-				fmt.Fprintf(w, "%28s", describe(values))
+				text = fmt.Appendf(text, "%28s", describe(values))
 			}
 			if len(medians) == 2 && medians[1] != 0 {
-				fmt.Fprintf(w, "%9.2fx", medians[0]/medians[1])
+				text = fmt.Appendf(text, "%9.2fx", medians[0]/medians[1])
 			}
-			fmt.Fprintln(w)
+			text = append(text, '\n')
 		}
 	}
+	return string(text)
 }
 
 func names(results []*result, scenario string) (names []string) {

@@ -3,7 +3,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,9 +28,10 @@ type server struct {
 	posts   string // path of the control API
 	process process
 
-	cmd    *exec.Cmd
-	output *bytes.Buffer
-	exited chan error
+	cmd    *exec.Cmd // nil for a process of somebody else
+	output *tail
+	exited chan struct{} // closed when the process has ended; then err and output may be read
+	err    error
 }
 
 // A program is a server that can be started: it reads the LOGUX_ variables of the environment.
@@ -64,8 +65,8 @@ func (p program) start(ctx context.Context, o *options, backend string) (*server
 		name: p.name, client: address, path: "/", control: address, posts: "/",
 		admin:  fmt.Sprint("127.0.0.1:", admin),
 		cmd:    exec.CommandContext(ctx, p.path),
-		output: new(bytes.Buffer),
-		exited: make(chan error, 1),
+		output: new(tail),
+		exited: make(chan struct{}),
 	}
 	s.cmd.Env = append(os.Environ(),
 		"LOGUX_HOST=127.0.0.1", fmt.Sprint("LOGUX_PORT=", port), "LOGUX_ADMIN_ADDR="+s.admin,
@@ -84,7 +85,10 @@ func (p program) start(ctx context.Context, o *options, backend string) (*server
 		return nil, fmt.Errorf("starting %s: %w", p.path, err)
 	}
 	s.process = process{pid: s.cmd.Process.Pid}
-	go func() { s.exited <- s.cmd.Wait() }()
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.exited)
+	}()
 
 	limit := time.After(10 * time.Second)
 	for {
@@ -93,11 +97,11 @@ func (p program) start(ctx context.Context, o *options, backend string) (*server
 			return s, conn.Close()
 		}
 		select {
-		case err := <-s.exited:
-			return nil, fmt.Errorf("%s ended at once: %w\n%s", p.path, err, tail(s.output))
+		case <-s.exited:
+			return nil, s.died()
 		case <-limit:
 			s.stop()
-			return nil, fmt.Errorf("%s does not listen after 10 s\n%s", p.path, tail(s.output))
+			return nil, fmt.Errorf("%s does not listen after 10 s\n%s", p.path, s.output.text)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -124,9 +128,8 @@ func (s *server) died() error {
 		return nil
 	}
 	select {
-	case err := <-s.exited:
-		s.exited <- err
-		return fmt.Errorf("%s ended: %v\n%s", s.name, err, tail(s.output))
+	case <-s.exited:
+		return fmt.Errorf("%s ended: %w\n%s", s.name, cmp.Or(s.err, errors.New("exit status 0")), s.output.text)
 	default:
 		return nil
 	}
@@ -179,8 +182,11 @@ func freePort(ctx context.Context) (uint16, error) {
 	return uint16(tcp.Port), l.Close()
 }
 
-// tail is the end of what a process has printed. It may be read once the process has ended.
-func tail(output *bytes.Buffer) string {
-	text := output.String()
-	return text[max(len(text)-2000, 0):]
+// A tail keeps the last of what a process prints.
+type tail struct{ text []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	t.text = t.text[max(len(t.text)-2000, 0):]
+	return len(p), nil
 }

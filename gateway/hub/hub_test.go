@@ -7,7 +7,7 @@ import (
 	"logux-proxy/wire"
 )
 
-func add(t testing.TB, h *Hub[string], node wire.NodeID) *Member[string] {
+func add(t *testing.T, h *Hub[string], node wire.NodeID) *Member[string] {
 	t.Helper()
 	m := &Member[string]{Peer: string(node), Node: node}
 	if old := h.Add(m); old != nil {

@@ -70,6 +70,7 @@ func TestHubEqualsModel(t *testing.T) {
 }
 
 func compareWithModel(t *testing.T, random *rand.Rand) {
+	t.Helper()
 	h := New[string]()
 	w := &model{current: map[wire.ClientID]*Member[string]{}, subs: map[*Member[string]]map[wire.Subscription]State{}}
 	tab := 0

@@ -11,10 +11,10 @@ import (
 type State uint8
 
 const (
-	// Pending: the back-end is still asked. What is resolved meanwhile is to be kept for the case
-	// that it approves.
+	// Pending means that the back-end is still asked. What is resolved meanwhile is to be kept for
+	// the case that it approves.
 	Pending State = iota + 1
-	// Active: the subscription was approved.
+	// Active means that the subscription was approved.
 	Active
 )
 
