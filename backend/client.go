@@ -55,7 +55,7 @@ func New(c Config) (*Client, error) {
 		log:       sampled(c.Log),
 		transport: newTransport(c),
 		header:    newHeader(c),
-		patience:  max(c.Timeout, c.Hold),
+		patience:  max(2*c.Timeout, c.Hold),
 		ctx:       ctx,
 		cancel:    cancel,
 	}, nil

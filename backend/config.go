@@ -38,7 +38,7 @@ type Config struct {
 	// [60 s]; negative: not at all, and nothing is ever sent twice.
 	Hold time.Duration
 	// Timeout is one command's time once it is sent [60 s]. Waiting for a free request takes at most
-	// the longer one of Timeout and Hold.
+	// twice that, or Hold if it is longer.
 	Timeout          time.Duration
 	ConnectTimeout   time.Duration // [5 s]
 	FirstByteTimeout time.Duration // from the request's end to the response's first byte [= Timeout]
