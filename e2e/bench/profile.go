@@ -8,11 +8,20 @@ import (
 	"time"
 )
 
-// fetchProfile writes a CPU profile of the server whose admin listener is given to file.
-func fetchProfile(admin string, d time.Duration, file string) error {
+// fetchCPU writes a CPU profile of the server whose admin listener is given to file.
+func fetchCPU(admin string, d time.Duration, file string) error {
 	seconds := max(int(d/time.Second), 1)
+	return fetch(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, seconds), d, file)
+}
+
+// fetchHeap writes a profile of the memory in use to file.
+func fetchHeap(admin, file string) error {
+	return fetch(fmt.Sprintf("http://%s/debug/pprof/heap?gc=1", admin), 0, file)
+}
+
+func fetch(url string, d time.Duration, file string) error {
 	client := http.Client{Timeout: d + 10*time.Second}
-	response, err := client.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, seconds))
+	response, err := client.Get(url)
 	if err != nil {
 		return err
 	}

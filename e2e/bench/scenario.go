@@ -91,9 +91,12 @@ func (m *measurement) verdict() {
 // idle: how much a client costs that does nothing but ping each ten seconds.
 func idle(b *bench, m *measurement) {
 	memory := m.server.process.rss()
+	profiled := b.profile(m, "connect")
 	if !b.connect(m, b.o.idleClients, min(b.o.idleClients, 1000), 200) {
+		profiled()
 		return
 	}
+	profiled()
 	f := m.fleet
 	f.pingEvery, f.pingStart = int64(10*time.Second), now()
 	cpu, start := m.server.process.cpu(), now()
@@ -106,6 +109,7 @@ func idle(b *bench, m *measurement) {
 		m.add("idle_cpu_pct_per_1000", percent/float64(max(f.connected, 1))*1000)
 	}
 	m.add("client_pings", float64(f.pongs))
+	b.profileHeap(m)
 	m.verdict()
 }
 
@@ -224,12 +228,26 @@ func (b *bench) profile(m *measurement, name string) (wait func()) {
 	if b.o.profiles == "" || m.server.admin == "" {
 		return func() {}
 	}
-	file := filepath.Join(b.o.profiles, fmt.Sprintf("%s-%s-%s.pprof", m.server.name, m.scenario, name))
+	file := b.profileFile(m, name)
 	done := make(chan error, 1)
-	go func() { done <- fetchProfile(m.server.admin, b.o.time, file) }()
+	go func() { done <- fetchCPU(m.server.admin, b.o.time, file) }()
 	return func() {
 		if err := <-done; err != nil {
 			fmt.Fprintln(os.Stderr, "bench: profile:", err)
 		}
 	}
+}
+
+// profileHeap fetches what the server's memory is used for, if the user wants profiles.
+func (b *bench) profileHeap(m *measurement) {
+	if b.o.profiles == "" || m.server.admin == "" {
+		return
+	}
+	if err := fetchHeap(m.server.admin, b.profileFile(m, "heap")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: profile:", err)
+	}
+}
+
+func (b *bench) profileFile(m *measurement, name string) string {
+	return filepath.Join(b.o.profiles, fmt.Sprintf("%s-%s-%s.pprof", m.server.name, m.scenario, name))
 }
