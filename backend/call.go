@@ -24,7 +24,7 @@ type call struct {
 
 	exchange exchange
 	queued   time.Time // since when it waits for a request
-	first    time.Time // when it was sent first; zero before
+	first    time.Time // since when it is tried: when it was sent first, or would have been; zero before
 	tries    int       // requests it was part of
 	// alone is set when a request that it was part of failed as a whole: it shares none again, so that the one command
 	// that a back-end chokes on is told from its neighbours.

@@ -177,7 +177,11 @@ func (c *Client) nextLocked() *request {
 		share := (waiting + free - 1) / free
 		r.calls = c.line.batch(min(share, c.cfg.Batch), c.cfg.BatchBytes)
 	case c.gate.mayProbe(now):
-		r.calls = []*call{c.line.probe(c.gate.cause.class == unsure)}
+		k := c.line.probe(c.gate.cause.class == unsure)
+		if k.first.IsZero() {
+			k.first = latest(k.queued, c.gate.since) // it has waited for the back-end before
+		}
+		r.calls = []*call{k}
 		r.round = c.gate.probe(now)
 	default:
 		return nil

@@ -48,7 +48,7 @@ type Config struct {
 	Retry            Retry
 	TLS              *tls.Config // own CA and client certificate; nil for the system's
 
-	// Observe, when set, is told of every request that ended; it must not block.
+	// Observe, when set, is told of every request that ended, by many goroutines at once; it must not block.
 	Observe func(r RequestInfo)
 	Log     *zap.Logger // nil logs nothing
 }

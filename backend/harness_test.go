@@ -26,7 +26,7 @@ import (
 const testSecret = "parole-73"
 
 // patienceOfTests ends a test that hangs; nothing is measured against it.
-const patienceOfTests = 30 * time.Second
+const patienceOfTests = 2 * time.Minute
 
 // newTestClient returns a client of the back-end at url, closed with the test.
 func newTestClient(t testing.TB, rawURL string, change ...func(*Config)) *Client {

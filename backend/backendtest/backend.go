@@ -89,9 +89,8 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req, secret, err := parse(raw)
 	if req != nil {
 		req.Header = r.Header.Clone()
-		b.record(req)
 	}
-	if reply := b.nextReply(); reply != nil {
+	if reply := b.record(req); reply != nil {
 		reply(w, r)
 		return
 	}
@@ -161,18 +160,6 @@ func respond(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// nextReply takes the next of Reply's.
-func (b *Backend) nextReply() http.HandlerFunc {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.replies) == 0 {
-		return nil
-	}
-	reply := b.replies[0]
-	b.replies = b.replies[1:]
-	return reply
-}
-
 // Libraries lock a caller out that has a wrong secret: three in three seconds.
 const (
 	lockAttempts = 3
@@ -209,11 +196,19 @@ func (b *Backend) finish() {
 	b.changedLocked()
 }
 
-func (b *Backend) record(r *Request) {
+// record notes r, unless it is nil, and takes the next of Reply's for it: in one step, so that what a test adds after it saw a
+// request is for the requests after that one.
+func (b *Backend) record(r *Request) (reply http.HandlerFunc) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.requests = append(b.requests, r)
-	b.changedLocked()
+	if r != nil {
+		b.requests = append(b.requests, r)
+		b.changedLocked()
+	}
+	if len(b.replies) > 0 {
+		reply, b.replies = b.replies[0], b.replies[1:]
+	}
+	return reply
 }
 
 func (b *Backend) note(err error) {
