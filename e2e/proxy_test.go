@@ -191,11 +191,18 @@ func (l *logBuffer) tail(n int) string {
 	return s
 }
 
-// freePort finds a port below those that the kernel hands out to outgoing connections, so that none of these takes it before the proxy does.
+// ports holds the ports that freePort handed out.
+var ports sync.Map
+
+// freePort finds a port below those that the kernel hands out to outgoing connections, so that none of these takes it before the proxy does, and hands
+// out none twice, since a line comes up again on its own.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 200 {
 		port := 12000 + rand.IntN(18000)
+		if _, used := ports.LoadOrStore(port, true); used {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue

@@ -28,6 +28,22 @@ class BrowserWebSocket extends WebSocket {
   }
 }
 
+// In a browser each event is a task of its own: what a listener throws is reported and breaks nothing. In ws it would break the parser off.
+for (let event of ['onopen', 'onmessage', 'onerror', 'onclose']) {
+  let { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, event)
+  Object.defineProperty(BrowserWebSocket.prototype, event, {
+    set(listener) {
+      set.call(this, listener && (e => {
+        try {
+          listener(e)
+        } catch (error) {
+          queueMicrotask(() => { throw error })
+        }
+      }))
+    }
+  })
+}
+
 installBrowser(BrowserWebSocket)
 const { Client, CrossTabClient } = await import(pathToFileURL(entry.pathname).href)
 
