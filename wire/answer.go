@@ -82,7 +82,6 @@ var answerNames = slices.Concat([]string{
 type answerFields [answerKeys + targetKeys]RawJSON
 
 var (
-	errNoAnswer    = errors.New("neither object nor array")
 	errNoName      = errors.New(`without a string "answer"`)
 	errAnswerID    = errors.New("the id is no string")
 	errArrayLength = errors.New("an array with too few or too many elements")
@@ -97,14 +96,13 @@ const maxAnswerName = 128
 func (s *scanner) decodeAnswer(raw RawJSON, version int) Answer {
 	var fields answerFields
 	var err error
-	s.fault = ""
 	switch raw.kind() {
 	case jsontext.KindBeginObject:
 		s.members(raw, answerNames, fields[:])
 	case jsontext.KindBeginArray:
 		err = s.answerArray(raw, version, &fields)
 	default:
-		err = errNoAnswer
+		return Answer{Name: "malformed: neither object nor array"}
 	}
 	if s.fault != "" {
 		// One text, two meanings: no telling which command it answers.

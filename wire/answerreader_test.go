@@ -174,6 +174,7 @@ func TestAnswerLimits(t *testing.T) {
 		all  int // answers before the limit
 	}{
 		"string":        {repeating{head: `[` + approved + `"`, again: "x"}, 1},
+		"commas":        {repeating{head: `[` + approved + `"`, again: ","}, 1},
 		"escapes":       {repeating{head: `[` + approved + `"`, again: `\u0000`}, 1},
 		"id":            {repeating{head: `[` + approved + `{"answer":"processed","id":"`, again: "1"}, 1},
 		"key":           {repeating{head: `[{"`, again: "x"}, 0},
@@ -249,17 +250,24 @@ func TestAnswerLimitsAreExact(t *testing.T) {
 
 // An answer owns its memory: the next one does not change it.
 func TestAnswersOwnTheirMemory(t *testing.T) {
-	one := `{"answer":"action","id":"1 a 0","action":{"type":"xx","s":"yy"},"meta":{"subprotocol":"1.0.0","channels":["cc"]}}`
-	r := NewAnswerReader(strings.NewReader("["+one+","+strings.Repeat(" ", 8192)+strings.ReplaceAll(one, "x", "z")+"]"), 4, AnswerLimits{})
-	first, err := r.Next()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Next(); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(answers(t, "["+one+"]", 4)[0], first); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for _, one := range []string{
+		`{"answer":"action","id":"1 a 0","action":{"type":"xx","s":"yy"},"meta":{"subprotocol":"1.0.0","channels":["cc"]}}`,
+		`{"answer":"authenticated","authId":"A","subprotocol":"1.0.0"}`,
+		`{"answer":"wrongSubprotocol","authId":"A","supported":["1.0.0"]}`,
+		`["error","1 a 0",["not","a","text"]]`,
+	} {
+		other := strings.Repeat(" ", len(one)) + `"`
+		r := NewAnswerReader(strings.NewReader("["+one+","+strings.Repeat(other+strings.Repeat("#", 100)+`",`, 200)+"1]"), 4, AnswerLimits{})
+		first, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := everything(r); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(answers(t, "["+one+"]", 4)[0], first); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func TestDecodeControlFaults(t *testing.T) {
 			`{"version":4,"version":4,"secret":"s","commands":[]}`, `{"version":4,"secret":"s","\u0073ecret":"t","commands":[]}`,
 			`{"version":4,"secret":"s","commands":[{"command":"action","action":{"type":"a","type":"b"},"meta":{}}]}`,
 			`{"version":4,"secret":"s","commands":[{"command":"action","action":{"type":"\ud800"},"meta":{}}]}`,
-			`{"version":4,"secret":"s","commands":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`,
+			`{"version":4,"secret":"s","commands":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
 		}},
 		// "not an object with numeric `version`, string `secret`, array `commands` of objects". "The reference dies on
 		// `POST` of `null`".
@@ -140,6 +140,15 @@ func TestDecodeControl(t *testing.T) {
 			t.Errorf("%s: %s", test.text, fault)
 		} else if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.text, diff)
+		}
+	}
+}
+
+func TestDecodeControlDepth(t *testing.T) {
+	body := []byte(`{"version":4,"secret":"s","commands":[{"command":"action","action":{"type":"a","x":[[[]]]},"meta":{}}]}`)
+	for depth, want := range map[int]ControlFault{0: ControlOK, 7: ControlOK, 6: ControlWrongFormat, 1: ControlWrongFormat} {
+		if _, fault := DecodeControl(body, depth); fault != want {
+			t.Errorf("limit %d: %q, want %q", depth, fault, want)
 		}
 	}
 }

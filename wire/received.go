@@ -7,7 +7,8 @@ import (
 
 // NewAction makes the absolute action of a pair that node sent over a connection with that base
 // time. It copies what it keeps of the pair into one piece of memory, so that an action
-// costs two allocations whatever its size.
+// costs two allocations whatever its size. Who keeps the ID keeps the body with it: clone what is to
+// live longer.
 func NewAction(p *Pair, node NodeID, base int64, subprotocol RawJSON) *Action {
 	const number = 20 // the longest int64
 	buf := make([]byte, 0, 2*number+2+len(node)+len(p.ActionType)+len(p.Body)+len(subprotocol))

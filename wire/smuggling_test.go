@@ -111,7 +111,7 @@ func TestDepth(t *testing.T) {
 			t.Errorf("limit %d: accepted one level more", limit)
 		}
 	}
-	accepted(t, `["sync",1,{"type":"`+strings.Repeat(`[{`, 100)+`","x":"`+strings.Repeat(`\"[\\`, 100)+`"},{"id":1,"time":1}]`)
+	accepted(t, `["sync",1,{"type":"`+strings.Repeat(`[{`, 100)+`","x":"`+strings.Repeat(`\"[\\`, 200)+`"},{"id":1,"time":1}]`)
 	accepted(t, `["sync",1,{"type":"a","x":[`+strings.Repeat(`[{}],`, 100)+`[]]},{"id":1,"time":1}]`)
 	refused(t, `["sync",1,{"type":"a","x":"\\",`+`"y":`+strings.Repeat(`[`, 100)+strings.Repeat(`]`, 100)+`},{"id":1,"time":1}]`, ErrWrongFormat)
 }
