@@ -63,7 +63,9 @@ func (c *statsCollector[S]) Collect(out chan<- prometheus.Metric) {
 }
 
 // refusals are the labels of transport.Stats.Refused.
-var refusals = []string{"limit", "origin", "malformed", "timeout"}
+var refusals = [transport.Refusals]string{
+	transport.RefusedLimit: "limit", transport.RefusedOrigin: "origin", transport.RefusedRequest: "request", transport.RefusedTLS: "tls",
+}
 
 // messageTypes are the labels of gateway.Stats.MessagesIn and MessagesOut.
 var messageTypes = [wire.MessageTypes]string{
@@ -89,7 +91,7 @@ func (m *metrics) watchTransport(read func() transport.Stats, loops int) {
 		gauge("logux_sockets", "Open sockets of the listener, upgraded or not.", func(s *stats) int64 { return s.Sockets }),
 		gauge("logux_connections", "Open WebSocket connections.", func(s *stats) int64 { return s.Connections }),
 		counter("logux_sockets_accepted_total", "Sockets accepted.", func(s *stats) int64 { return s.Accepted }),
-		counters("logux_sockets_refused_total", "Sockets and upgrades refused.", "reason", refusals, func(s *stats, i int) int64 { return s.Refused[i] }),
+		counters("logux_sockets_refused_total", "Sockets and upgrades refused.", "reason", refusals[:], func(s *stats, i int) int64 { return s.Refused[i] }),
 		counter("logux_connections_opened_total", "WebSocket connections opened.", func(s *stats) int64 { return s.Upgraded }),
 		counters("logux_connections_closed_total", "WebSocket connections closed, by reason.", "reason", closeReasons(),
 			func(s *stats, i int) int64 { return s.Closed[i] }),

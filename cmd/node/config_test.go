@@ -115,6 +115,7 @@ type settingCase struct {
 }
 
 func settingCases(t *testing.T) map[string]settingCase {
+	t.Helper()
 	f := newFiles(t)
 	prefixes := func(list ...string) (networks []netip.Prefix) {
 		for _, text := range list {

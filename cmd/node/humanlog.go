@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -188,8 +189,14 @@ func (p *humanPrinter) value(value any, alone bool) {
 		p.styled(v.Format(time.DateTime), bold)
 	case float64:
 		p.styled(strconv.FormatFloat(v, 'g', 6, 64), bold)
-	default:
+	case bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, uintptr, float32:
 		p.styled(fmt.Sprint(v), bold)
+	default:
+		text, err := json.Marshal(v)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		p.styled(string(text), bold)
 	}
 }
 

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux || darwin
 
 package main
 
@@ -10,7 +10,7 @@ import "syscall"
 func connectionLimit(most int) int {
 	const others = 256 // listeners, the back-end's connections, files
 	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || uint64(files.Cur) > uint64(most)+others {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur > uint64(most)+others {
 		return most
 	}
 	return max(int(files.Cur)-others, int(files.Cur)/2, 1)
