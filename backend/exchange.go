@@ -132,15 +132,16 @@ func (x *exchange) end() error {
 	}
 }
 
-// unknownAnswer names an answer that no exchange of its kind has. The name comes from outside, so it is quoted and cut.
+// unknownAnswer names an answer that no exchange of its kind has, or says what is wrong with a malformed one. The name
+// comes from outside, so it is quoted and cut.
 func unknownAnswer(a *wire.Answer) error {
 	const most = 64
 	name := a.Name
 	if len(name) > most {
 		name = name[:most] + "…"
 	}
-	if name == "" {
-		return errors.New("an element of the response has no answer or one that does not belong here")
+	if a.Kind == wire.AnswerUnknown {
+		return fmt.Errorf("an answer is unknown or malformed: %q", name)
 	}
-	return fmt.Errorf("the answer %q is unknown or does not belong here", name)
+	return fmt.Errorf("the answer %q does not belong to this command", name)
 }

@@ -68,9 +68,9 @@ func TestExchange(t *testing.T) {
 		{"resend on a subscription", subscription, "resend approved processed", "! " + errResendSubscribe.Error()},
 		{"processed before approved", action, "processed approved", "! " + errProcessedEarly.Error()},
 		{"processed before approved", subscription, "action processed", "action ! " + errProcessedEarly.Error()},
-		{"unknown answer", action, "nonsense approved processed", `! the answer "nonsense" is unknown or does not belong here`},
-		{"unknown answer after approved", action, "approved nonsense processed", `approved ! the answer "nonsense" is unknown or does not belong here`},
-		{"an answer to auth for an action", action, "authenticated", `! the answer "authenticated" is unknown or does not belong here`},
+		{"unknown answer", action, "nonsense approved processed", `! an answer is unknown or malformed: "nonsense"`},
+		{"unknown answer after approved", action, "approved nonsense processed", `approved ! an answer is unknown or malformed: "nonsense"`},
+		{"an answer to auth for an action", action, "authenticated", `! the answer "authenticated" does not belong to this command`},
 		{"Django: a second final answer", subscription, "forbidden processed", "| forbidden"},
 		{"Django: a second final answer", subscription, "approved error processed", "approved | error"},
 		{"the end is the first final answer", action, "approved processed error", "approved | processed"},
@@ -82,7 +82,7 @@ func TestExchange(t *testing.T) {
 		{"denied", auth, "denied authenticated", "| denied"},
 		{"wrongSubprotocol", auth, "wrongSubprotocol", "| wrongSubprotocol"},
 		{"error", auth, "error", "| error"},
-		{"an answer to an action for auth", auth, "approved", `! the answer "approved" is unknown or does not belong here`},
+		{"an answer to an action for auth", auth, "approved", `! the answer "approved" does not belong to this command`},
 		{"empty", auth, "", "… " + errNoAnswer.Error()},
 	} {
 		if got := run(one.x, one.script); got != one.want {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -312,3 +313,6 @@ func idsOf(body string) []string {
 	}
 	return ids
 }
+
+// quiet drops what a test server has to say about connections that its test breaks.
+var quiet = log.New(io.Discard, "", 0)
