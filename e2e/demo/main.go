@@ -21,15 +21,17 @@ import (
 )
 
 type settings struct {
-	root  string // of the repository
-	page  string // host:port of the web page
-	proxy string // host:port of the proxy
-	admin string // host:port of the proxy's health and metrics
+	root   string // of the repository
+	binary string // the proxy; "" for bin/logux-proxy in root
+	page   string // host:port of the web page
+	proxy  string // host:port of the proxy
+	admin  string // host:port of the proxy's health and metrics
 }
 
 func main() {
 	var s settings
 	flag.StringVar(&s.root, "root", ".", "the repository")
+	flag.StringVar(&s.binary, "binary", "", "the proxy (default bin/logux-proxy in the repository)")
 	flag.StringVar(&s.page, "page", "127.0.0.1:31380", "address of the web page")
 	flag.StringVar(&s.proxy, "proxy", "127.0.0.1:31337", "address of the proxy")
 	flag.StringVar(&s.admin, "admin", "127.0.0.1:31338", "address of the proxy's health and metrics")
@@ -44,9 +46,11 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) error {
-	binary := filepath.Join(s.root, "bin", "logux-proxy")
-	if _, err := os.Stat(binary); err != nil {
-		return fmt.Errorf("%s is missing; run make build first", binary)
+	if s.binary == "" {
+		s.binary = filepath.Join(s.root, "bin", "logux-proxy")
+	}
+	if _, err := os.Stat(s.binary); err != nil {
+		return fmt.Errorf("%s is missing; run make build first", s.binary)
 	}
 	script, err := bundle(ctx, s.root)
 	if err != nil {
@@ -72,7 +76,7 @@ func run(ctx context.Context, s settings) error {
 	}
 	defer web.Close()
 
-	p, err := startProxy(ctx, binary, s, "http://"+backend.Addr+"/logux", secret)
+	p, err := startProxy(ctx, s, "http://"+backend.Addr+"/logux", secret)
 	if err != nil {
 		return err
 	}

@@ -23,12 +23,12 @@ type process struct {
 }
 
 // startProxy starts the proxy and returns when it answers.
-func startProxy(ctx context.Context, binary string, s settings, backend, secret string) (*process, error) {
+func startProxy(ctx context.Context, s settings, backend, secret string) (*process, error) {
 	host, port, err := net.SplitHostPort(s.proxy)
 	if err != nil {
 		return nil, fmt.Errorf("reading the proxy's address: %w", err)
 	}
-	p := &process{exited: make(chan struct{}), cmd: exec.Command(binary)}
+	p := &process{exited: make(chan struct{}), cmd: exec.Command(s.binary)}
 	p.cmd.Env = append(os.Environ(),
 		"LOGUX_HOST="+host, "LOGUX_PORT="+port, "LOGUX_ADMIN_ADDR="+s.admin, "LOGUX_BACKEND="+backend, "LOGUX_CONTROL_SECRET="+secret,
 		"LOGUX_ENV=development", "LOGUX_DRAIN_GRACE=0s", "LOGUX_DRAIN_TIME=1s")
