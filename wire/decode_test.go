@@ -290,7 +290,7 @@ func TestWrongFormatOptions(t *testing.T) {
 
 // What is sent back is bounded and stays a JSON string.
 func TestErrorOptionsAreBounded(t *testing.T) {
-	for _, unit := range []string{"a", "é", "漢", "😀", "\x00", "\xff", `"`} {
+	for _, unit := range []string{"a", "é", "漢", "😀", "\x00", "\xff", "\x80", `"`} {
 		for shift := range 5 {
 			long := strings.Repeat("x", shift) + strings.Repeat(unit, 3*maxQuoted)
 			name, err := json.Marshal([]string{long})

@@ -21,6 +21,9 @@ func ClientTopic(client ClientID) Topic {
 	return Topic("n:" + client)
 }
 
+// NodeTopic is the topic that reaches a node: its client's.
+func NodeTopic(node NodeID) Topic { return ClientTopic(node.Client()) }
+
 // An Envelope carries one action with its targets from the server that publishes it to every
 // server with an interest in one of its topics. It is immutable once published.
 type Envelope struct {
@@ -46,11 +49,8 @@ func (e *Envelope) Topics() []Topic {
 		topics = append(topics, ClientTopic(client))
 	}
 	for _, node := range t.Nodes {
-		topics = append(topics, ClientTopic(node.Client()))
+		topics = append(topics, NodeTopic(node))
 	}
 	slices.Sort(topics)
 	return slices.Compact(topics)
 }
-
-// NodeTopic is the topic of a node ID without a user part.
-func NodeTopic(node NodeID) Topic { return Topic("n:" + node) }

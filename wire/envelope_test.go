@@ -31,7 +31,7 @@ func TestTopics(t *testing.T) {
 // The server that holds a connection listens to the topic on which its targets publish.
 func TestTopicOfClient(t *testing.T) {
 	for _, node := range []NodeID{"38:a:1", "38:a", "uuid", ":a:b", "false:x:y"} {
-		want := ClientTopic(node.Client())
+		want := NodeTopic(node)
 		targets := []Targets{{Nodes: []NodeID{node}}, {Clients: []ClientID{node.Client()}}}
 		if user := node.User(); user != "" {
 			targets = append(targets, Targets{Users: []UserID{user}})
