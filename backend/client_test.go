@@ -103,7 +103,7 @@ func TestRequestHead(t *testing.T) {
 	var got *http.Request
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r
-		fmt.Fprint(w, `[{"answer":"denied","authId":"a1"}]`)
+		_, _ = fmt.Fprint(w, `[{"answer":"denied","authId":"a1"}]`)
 	}))
 	c := newTestClient(t, url+"/logux?x=1")
 	a := auth("a1", "10", "t\r\nX-Evil: 1")

@@ -269,7 +269,7 @@ func TestControlBodyLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != 413 {
 		t.Errorf("chunked over the limit: %d", res.StatusCode)
 	}
@@ -307,7 +307,7 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 		if err != nil || res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), one.kind) || !bytes.Contains(body, []byte(one.contains)) {
 			t.Errorf("%s %s: %d %s %q %v", one.method, one.path, res.StatusCode, res.Header, body, err)
 		}
@@ -334,8 +334,8 @@ func TestControlCallerGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	conn.Close()
+	_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	_ = conn.Close()
 	close(slow)
 	<-d.got
 	<-d.got

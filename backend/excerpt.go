@@ -47,13 +47,12 @@ func (s *stream) excerpt() []byte { return s.head[:s.n] }
 
 func (c *Client) logStatus(r *request, f *failure, body []byte) {
 	fields := []zap.Field{zap.Int("status", f.status), zap.Int("commands", len(r.calls)), zap.String("body", c.redact(r, body))}
-	switch {
-	case f.kind == KindRefused:
+	if f.kind == KindRefused {
 		c.log.Error("The back-end does not accept our secret (403). Set the same one on both sides. "+
 			"Until then one request a second is tried, since back-ends lock a caller out that has a wrong secret", fields...)
-	default:
-		c.log.Warn("The back-end answered with a failure", append(fields, zap.Error(f.err))...)
+		return
 	}
+	c.log.Warn("The back-end answered with a failure", append(fields, zap.Error(f.err))...)
 }
 
 func (c *Client) logMalformed(r *request, f *failure, body []byte) {

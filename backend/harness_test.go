@@ -30,11 +30,11 @@ const testSecret = "parole-73"
 const patienceOfTests = 2 * time.Minute
 
 // newTestClient returns a client of the back-end at url, closed with the test.
-func newTestClient(t testing.TB, rawURL string, change ...func(*Config)) *Client {
-	t.Helper()
+func newTestClient(tb testing.TB, rawURL string, change ...func(*Config)) *Client {
+	tb.Helper()
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg := Config{URL: u, Secrets: []string{testSecret}, Timeout: patienceOfTests, Hold: -1}
 	for _, f := range change {
@@ -42,24 +42,24 @@ func newTestClient(t testing.TB, rawURL string, change ...func(*Config)) *Client
 	}
 	c, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	tb.Cleanup(c.Close)
 	return c
 }
 
 // serve starts an HTTP server, stopped with the test.
-func serve(t testing.TB, h http.Handler) string {
-	t.Helper()
+func serve(tb testing.TB, h http.Handler) string {
+	tb.Helper()
 	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
+	tb.Cleanup(s.Close)
 	return s.URL
 }
 
-func newBackend(t testing.TB) (*backendtest.Backend, string) {
-	t.Helper()
+func newBackend(tb testing.TB) (*backendtest.Backend, string) {
+	tb.Helper()
 	b := backendtest.New(backendtest.Options{Secret: testSecret})
-	return b, serve(t, b)
+	return b, serve(tb, b)
 }
 
 func observed(c *Config) *observer.ObservedLogs {
@@ -102,12 +102,12 @@ func (s *story) done(a wire.Answer, err error) {
 }
 
 // wait returns when the command ended.
-func (s *story) wait(t testing.TB) *story {
-	t.Helper()
+func (s *story) wait(tb testing.TB) *story {
+	tb.Helper()
 	select {
 	case <-s.over:
 	case <-time.After(patienceOfTests):
-		t.Fatalf("%s has no end", s.id)
+		tb.Fatalf("%s has no end", s.id)
 	}
 	return s
 }
@@ -144,19 +144,19 @@ func (s *story) String() string {
 	return strings.Join(words, " ")
 }
 
-func (s *story) want(t testing.TB, want string) *story {
-	t.Helper()
-	if got := s.wait(t).String(); got != want {
-		t.Errorf("%s: %q, want %q (%v)", s.id, got, want, s.err)
+func (s *story) want(tb testing.TB, want string) *story {
+	tb.Helper()
+	if got := s.wait(tb).String(); got != want {
+		tb.Errorf("%s: %q, want %q (%v)", s.id, got, want, s.err)
 	}
 	return s
 }
 
 // wantOneOf is want for a story with a choice of ends.
-func (s *story) wantOneOf(t testing.TB, want ...string) *story {
-	t.Helper()
-	if got := s.wait(t).String(); !slices.Contains(want, got) {
-		t.Errorf("%s: %q, want one of %q (%v)", s.id, got, want, s.err)
+func (s *story) wantOneOf(tb testing.TB, want ...string) *story {
+	tb.Helper()
+	if got := s.wait(tb).String(); !slices.Contains(want, got) {
+		tb.Errorf("%s: %q, want one of %q (%v)", s.id, got, want, s.err)
 	}
 	return s
 }
@@ -209,14 +209,33 @@ func authenticate(c *Client, a *wire.Auth) *story {
 }
 
 // until waits for a condition about the back-end.
-func until(t testing.TB, b *backendtest.Backend, cond func() bool) {
-	t.Helper()
+func until(tb testing.TB, b *backendtest.Backend, cond func() bool) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests)
 	defer cancel()
 	if err := b.Wait(ctx, cond); err != nil {
-		t.Fatal("the condition did not come true")
+		tb.Fatal("the condition did not come true")
 	}
 }
+
+// eventually waits for a condition of which nobody tells.
+func eventually(tb testing.TB, cond func() bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tb.Fatal("the condition did not come true")
+		}
+	}
+}
+
+// advance lets the clock of a synctest bubble go on.
+func advance(d time.Duration) { <-time.After(d) }
 
 // A fakeTransport stands for the network where time is not real. It answers each request by a function.
 type fakeTransport struct {
@@ -266,9 +285,9 @@ func (f *fakeTransport) sent() []fakeRequest {
 }
 
 // newFakeClient returns a client whose requests f answers.
-func newFakeClient(t testing.TB, f *fakeTransport, change ...func(*Config)) *Client {
-	t.Helper()
-	c := newTestClient(t, "http://backend.test/logux", change...)
+func newFakeClient(tb testing.TB, f *fakeTransport, change ...func(*Config)) *Client {
+	tb.Helper()
+	c := newTestClient(tb, "http://backend.test/logux", change...)
 	c.transport = f
 	return c
 }

@@ -32,7 +32,7 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -52,9 +52,7 @@ func TestBackendComesUp(t *testing.T) {
 	var logs *observer.ObservedLogs
 	c := newTestClient(t, "http://"+addr, func(cfg *Config) { cfg.Hold = patienceOfTests; logs = observed(cfg) })
 	first := inc(c, 1)
-	for c.Stats().Retries < 2 {
-		pause()
-	}
+	eventually(t, func() bool { return c.Stats().Retries >= 2 })
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +72,6 @@ func TestBackendComesUp(t *testing.T) {
 	}
 }
 
-// pause lets others run while a test waits for a condition that nothing signals.
-func pause() { <-time.After(time.Millisecond) }
-
 // A connection that is reset before anything was written, or right after, never counts as processed; what was written is not
 // sent again.
 func TestReset(t *testing.T) {
@@ -85,7 +80,7 @@ func TestReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -96,7 +91,7 @@ func TestReset(t *testing.T) {
 				_, _ = conn.Read(make([]byte, 1))
 			}
 			_ = conn.(*net.TCPConn).SetLinger(0)
-			conn.Close()
+			_ = conn.Close()
 		}
 	}()
 	c := newTestClient(t, "http://"+l.Addr().String())
@@ -148,9 +143,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		if s.err != nil {
 			texts = append(texts, s.err.Error())
 		}
-		for c.Stats().InFlight > 0 {
-			pause()
-		}
+		eventually(t, func() bool { return c.Stats().InFlight == 0 })
 		c.mu.Lock()
 		c.gate = gate{} // a 403 slows us down
 		c.mu.Unlock()
@@ -314,7 +307,7 @@ func TestSilentTLSPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	c := newTestClient(t, "https://"+l.Addr().String(), func(cfg *Config) { cfg.ConnectTimeout = 50 * time.Millisecond })
 	inc(c, 1).want(t, "| unreachable")
 }

@@ -114,7 +114,7 @@ func (c *Client) send(r *request) (f *failure) {
 	if err != nil {
 		return c.noResponse(ctx, err, trace.sent())
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	info.Status, info.FirstByte = res.StatusCode, time.Since(start)
 
 	if f = statusFailure(res); f != nil {
@@ -191,7 +191,7 @@ func (c *Client) receive(ctx context.Context, cancel context.CancelCauseFunc, de
 	})
 	for {
 		a, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			deadline.Reset(lingerWhole)
 			if res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || res.ProtoMajor > 1 {
 				_, _ = io.CopyN(io.Discard, res.Body, tailBytes)

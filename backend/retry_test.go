@@ -119,7 +119,7 @@ func TestNoHold(t *testing.T) {
 		if n := len(f.sent()); n != 5 {
 			t.Errorf("%d requests", n)
 		}
-		time.Sleep(2 * time.Second) // of the bubble's clock
+		advance(2 * time.Second)
 		status = 200
 		subscribe(c, 1).want(t, "| malformed")
 		c.Close()
@@ -135,7 +135,7 @@ func TestOutage(t *testing.T) {
 			if time.Since(start) < outage {
 				return nil, errBeforeWriting
 			}
-			time.Sleep(5 * time.Millisecond)
+			advance(5 * time.Millisecond)
 			return respondWith(200, processAll(body)), nil
 		}}
 		var away, back atomic.Int64
@@ -152,7 +152,7 @@ func TestOutage(t *testing.T) {
 		var stories []*story
 		for n := range clients {
 			stories = append(stories, inc(c, n))
-			time.Sleep(50 * time.Millisecond) // 25 s in all
+			advance(50 * time.Millisecond) // 25 s in all
 		}
 		if s := c.Stats(); s.Away != 1 || s.Waiting != clients || s.Locked != 0 {
 			t.Errorf("%+v", s)
@@ -199,7 +199,7 @@ func TestHoldRunsOut(t *testing.T) {
 		c := newFakeClient(t, f, func(cfg *Config) { cfg.Hold = 10 * time.Second })
 		start := time.Now()
 		first := inc(c, 1)
-		time.Sleep(4 * time.Second)
+		advance(4 * time.Second)
 		second := inc(c, 2)
 		first.want(t, "| unreachable")
 		if d := time.Since(start); d != 10*time.Second {
@@ -213,7 +213,7 @@ func TestHoldRunsOut(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		n := len(f.sent())
-		time.Sleep(time.Minute)
+		advance(time.Minute)
 		if len(f.sent()) != n {
 			t.Error("an idle client knocks")
 		}
@@ -238,7 +238,7 @@ func TestRefused(t *testing.T) {
 		})
 		early := inc(c, 1)
 		for n := range 200 {
-			time.Sleep(100 * time.Millisecond)
+			advance(100 * time.Millisecond)
 			subscribe(c, 100+n)
 		}
 		if s := c.Stats(); s.Locked != 1 || s.Away != 1 {
@@ -297,7 +297,7 @@ func TestHangingProbe(t *testing.T) {
 		c := newFakeClient(t, f, func(cfg *Config) { cfg.Hold, cfg.Timeout, cfg.Concurrency = time.Minute, time.Minute, 4 })
 		start := time.Now()
 		first := inc(c, 1)
-		time.Sleep(time.Millisecond)
+		advance(time.Millisecond)
 		second := inc(c, 2)
 		second.want(t, "approved | processed")
 		if d := time.Since(start); d > 2*backoffMost {
@@ -323,7 +323,7 @@ func TestGatewayErrors(t *testing.T) {
 		for n := range 200 {
 			actions = append(actions, inc(c, n))
 			subscriptions = append(subscriptions, subscribe(c, 1000+n))
-			time.Sleep(10 * time.Millisecond)
+			advance(10 * time.Millisecond)
 		}
 		lost := 0
 		for _, s := range actions {
@@ -369,7 +369,7 @@ func TestWaitIsBounded(t *testing.T) {
 func TestFairness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTransport{answer: func(_ int, body string, _ *http.Request) (*http.Response, error) {
-			time.Sleep(time.Second)
+			advance(time.Second)
 			return respondWith(200, processAll(body)), nil
 		}}
 		c := newFakeClient(t, f, func(cfg *Config) { cfg.Concurrency, cfg.Batch = 2, 5 })

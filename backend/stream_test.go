@@ -99,9 +99,9 @@ func TestResponseThatDoesNotEnd(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				defer conn.Close()
+				defer func() { _ = conn.Close() }()
 				text := strings.ReplaceAll(whole, oneID, fmt.Sprintf("%d 38:Y7bysd:O0ETfc 0", n))
-				fmt.Fprint(conn, head+strings.TrimSuffix(f.body(text), "0\r\n\r\n"))
+				_, _ = fmt.Fprint(conn, head+strings.TrimSuffix(f.body(text), "0\r\n\r\n"))
 				_, _ = io.Copy(io.Discard, conn) // until the proxy hangs up
 			})
 			inc(c, n).want(t, "resend approved action | processed")
@@ -249,7 +249,7 @@ func TestCompressedResponse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	z.Close()
+	_ = z.Close()
 	b, url := newBackend(t)
 	c := newTestClient(t, url)
 	b.Reply(backendtest.Status(200, bomb.String(), "Content-Encoding", "gzip"))

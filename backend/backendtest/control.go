@@ -70,7 +70,7 @@ func (c Control) Post(ctx context.Context, raw []byte) (status int, body string,
 	if err != nil {
 		return 0, "", fmt.Errorf("backendtest: calling the control API: %w", err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		return 0, "", fmt.Errorf("backendtest: reading the control API's answer: %w", err)

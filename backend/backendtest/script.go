@@ -95,7 +95,7 @@ func Bytes(chunks ...string) http.HandlerFunc {
 		if err != nil {
 			panic(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		for _, chunk := range chunks {
 			if _, err := io.WriteString(conn, chunk); err != nil {
 				return
