@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"strings"
 
 	"go.uber.org/zap"
@@ -36,7 +35,7 @@ func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
 	if admin != "" {
 		fields = append(fields, zap.String("admin", "http://"+admin+"/"))
 	}
-	fields = append(fields, zap.Int("maxConnections", connectionLimit(c.MaxConnections)), zap.Int("cpus", runtime.GOMAXPROCS(0)))
+	fields = append(fields, zap.Int("maxConnections", connectionLimit(c.MaxConnections)))
 	hint := "Set LOGUX_CONTROL_SECRET of the back-end to the same secret."
 	if c.Development() {
 		hint = "This is development mode: any web site may connect and errors are told to clients. Set LOGUX_ENV=production for the internet.\n" +

@@ -167,8 +167,6 @@ func defaultText(flag *kong.Flag) string {
 	switch {
 	case dev != "":
 		return prod + ", in development " + dev
-	case flag.IsBool():
-		return ""
 	}
 	return prod
 }

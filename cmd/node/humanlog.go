@@ -218,7 +218,7 @@ func humanName(key string) string {
 		switch word {
 		case "":
 			return
-		case "id", "ip", "url", "tls", "pid", "cpu":
+		case "id", "ip", "url", "tls", "pid":
 			word = strings.ToUpper(word)
 		}
 		words = append(words, word)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Exit codes.
@@ -18,11 +19,18 @@ const (
 	exitSetting = 2 // a setting is wrong: nothing was started
 )
 
+// sameSignal is how long after the first signal another one is taken for the same.
+const sameSignal = 300 * time.Millisecond
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	// The first signal asks for an orderly stop. It also gives the signals back to the system, so
-	// that a second one ends the process at once.
-	context.AfterFunc(ctx, stop)
+	// The first signal asks for an orderly stop. A little later the signals go back to the system, so
+	// that another one ends the process at once. Not sooner: a terminal's Ctrl-C under make or npm,
+	// and timeout(1), deliver one signal twice.
+	context.AfterFunc(ctx, func() {
+		time.Sleep(sameSignal)
+		stop()
+	})
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 

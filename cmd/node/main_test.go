@@ -220,12 +220,37 @@ func TestSecondSignal(t *testing.T) {
 	for status := http.StatusOK; status == http.StatusOK; { // the program has a deadline
 		status = get(t, p.admin+"readyz")
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	ended := make(chan error)
+	go func() {
+		p.rest()
+		ended <- p.cmd.Wait()
+	}()
+	again := time.NewTicker(sameSignal / 3) // until one is late enough to be the second
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+		case err := <-ended:
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+				t.Errorf("ended with %v", err)
+			}
+			return
+		}
 	}
-	p.rest()
-	var exit *exec.ExitError
-	if err := p.cmd.Wait(); !errors.As(err, &exit) || exit.Success() {
-		t.Errorf("ended with %v", err)
+}
+
+// One signal delivered twice is one signal.
+func TestDoubledSignal(t *testing.T) {
+	p := start(t, anyPort)
+	for range 2 {
+		if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest := p.rest()
+	if err := p.cmd.Wait(); err != nil || !strings.Contains(rest, "Logux proxy stopped") {
+		t.Errorf("%v; the log ends with %s", err, rest)
 	}
 }
