@@ -91,8 +91,8 @@ func (p *Poller) control(op, fd int, token uint64, i Interest) error {
 func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
 	// Looking first costs little when there is work, and spares the scheduler the hand-over of
 	// this goroutine's processor that a blocking system call may bring.
-	n, err := p.look(events)
-	if n != 0 || err != nil || timeout == 0 {
+	n, woken, err := p.look(events)
+	if n != 0 || woken || err != nil || timeout == 0 {
 		return n, err
 	}
 	runtime.Gosched()
@@ -102,29 +102,31 @@ func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
 	}
 	room := min(len(events), maxEvents)
 	r, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), uintptr(room), uintptr(msec), 0, 0)
-	return p.take(events, int(r), errno)
+	n, _, err = p.take(events, int(r), errno)
+	return n, err
 }
 
-func (p *Poller) look(events []Event) (int, error) {
+// look is Wait without waiting. woken says that a Wake was used up: the next call would not see it.
+func (p *Poller) look(events []Event) (n int, woken bool, err error) {
 	room := min(len(events), maxEvents)
 	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), uintptr(room), 0, 0, 0)
 	return p.take(events, int(r), errno)
 }
 
-func (p *Poller) take(events []Event, n int, errno unix.Errno) (int, error) {
+func (p *Poller) take(events []Event, n int, errno unix.Errno) (k int, woken bool, err error) {
 	if errno == unix.EINTR {
-		return 0, nil
+		return 0, false, nil
 	}
 	if errno != 0 {
-		return 0, fmt.Errorf("poll: epoll_wait: %w", errno)
+		return 0, false, fmt.Errorf("poll: epoll_wait: %w", errno)
 	}
-	k := 0
 	for i := range n {
 		raw := &p.raw[i]
 		token := uint64(uint32(raw.Fd)) | uint64(uint32(raw.Pad))<<32
 		if token == wakeToken {
 			var count uint64
 			_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.wakefd), uintptr(unsafe.Pointer(&count)), 8)
+			woken = true
 			continue
 		}
 		events[k] = Event{
@@ -135,7 +137,7 @@ func (p *Poller) take(events []Event, n int, errno unix.Errno) (int, error) {
 		}
 		k++
 	}
-	return k, nil
+	return k, woken, nil
 }
 
 // Wake makes the Wait under way, or else the next one, return soon.
