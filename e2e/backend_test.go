@@ -181,6 +181,26 @@ func authOf(user string) match {
 	return func(c *backendtest.Command) bool { return c.Auth && c.UserID == user }
 }
 
+// idsIn returns the IDs of the actions of a type in a request's body.
+func idsIn(body []byte, actionType string) []string {
+	var r struct {
+		Commands []struct {
+			Action json.RawMessage
+			Meta   json.RawMessage
+		}
+	}
+	if json.Unmarshal(body, &r) != nil {
+		return nil
+	}
+	var ids []string
+	for _, c := range r.Commands {
+		if field(c.Action, "type") == actionType {
+			ids = append(ids, field(c.Meta, "id"))
+		}
+	}
+	return ids
+}
+
 // field returns the string under a key of a JSON object, or "".
 func field(object json.RawMessage, key string) string {
 	var o map[string]json.RawMessage

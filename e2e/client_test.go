@@ -29,7 +29,9 @@ type client struct {
 	base     int64 // the connection's base time, ms
 	counter  int
 	added    int
+	server   string // its node ID
 	messages []message
+	came     []action // of the sync messages
 	closed   bool
 	code     ws.StatusCode // of the close frame; 0 without one
 	silent   bool          // do not acknowledge
@@ -205,7 +207,11 @@ func (c *client) received(payload []byte) {
 		var times [2]int64
 		_ = json.Unmarshal(m.elements[3], &times)
 		c.base = times[1]
+		_ = json.Unmarshal(m.elements[2], &c.server)
 	case "sync":
+		for i := 2; i+1 < len(m.elements); i += 2 {
+			c.came = append(c.came, c.absoluteLocked(m.elements[i], m.elements[i+1]))
+		}
 		reply = fmt.Sprintf(`["synced",%s]`, m.elements[1])
 	case "ping":
 		reply = fmt.Sprintf(`["pong",%d]`, c.added)
@@ -283,29 +289,19 @@ func (c *client) story() string {
 
 // actions returns what came in sync messages, in order.
 func (c *client) actions() []action {
-	var all []action
-	for _, m := range c.of("sync") {
-		for i := 2; i+1 < len(m.elements); i += 2 {
-			all = append(all, c.absolute(m.elements[i], m.elements[i+1]))
-		}
-	}
-	return all
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.came)
 }
 
-// absolute reads one of the three forms of an ID (PROTOCOL section 2).
-func (c *client) absolute(body, meta json.RawMessage) action {
+// absoluteLocked reads one of the three forms of an ID (PROTOCOL section 2).
+func (c *client) absoluteLocked(body, meta json.RawMessage) action {
 	var m struct {
 		ID   json.RawMessage
 		Time int64
 	}
 	_ = json.Unmarshal(meta, &m)
-	server := ""
-	if connected := c.of("connected"); len(connected) > 0 {
-		_ = json.Unmarshal(connected[0].elements[2], &server)
-	}
-	c.mu.Lock()
-	base := c.base
-	c.mu.Unlock()
+	base, server := c.base, c.server
 	a := action{body: string(body), meta: string(meta), time: m.Time + base}
 	var ms int64
 	var parts []json.RawMessage

@@ -138,6 +138,20 @@ func (p *proxy) get(t testing.TB, path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
+// metric is the value of a metric without labels.
+func (p *proxy) metric(t testing.TB, name string) float64 {
+	t.Helper()
+	_, page := p.get(t, "/metrics")
+	for line := range strings.Lines(page) {
+		var value float64
+		if _, err := fmt.Sscanf(line, name+" %g", &value); err == nil {
+			return value
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
 // control posts body to the control API and returns status and body of the answer.
 func (p *proxy) control(t testing.TB, body string) (int, string) {
 	t.Helper()
