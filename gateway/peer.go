@@ -64,9 +64,18 @@ func (p *peer) enqueue(d delivery) {
 	}
 }
 
-// flush writes what is pending, merged into as few messages as the bound on their size allows.
+// flush writes what is pending, merged into as few messages as the bound on their size allows. Before the
+// outcomes go the acknowledgements of the actions they belong to, in the same write.
 func (p *peer) flush() {
 	if len(p.pending) == 0 || !p.session.Ready() {
+		return
+	}
+	for i := range p.pending {
+		if d := &p.pending[i]; d.settles != "" {
+			p.h.acknowledge(p, d.settles)
+		}
+	}
+	if p.conn.Closing() {
 		return
 	}
 	now := p.h.now()

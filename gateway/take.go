@@ -111,7 +111,6 @@ func (t *tell) Run(*transport.Loop) {
 	if t.p.closed {
 		return
 	}
-	t.p.h.acknowledge(t.p, t.id)
 	t.p.h.unbrake(t.p)
 	if t.debug != "" {
 		t.p.h.debug(t.p, t.debug)
