@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -73,6 +74,15 @@ func (c *Client) logDetails(r *request, id, details string) {
 // redact returns a short piece of a response for the log.
 func (c *Client) redact(r *request, body []byte) string {
 	return cut(c.withoutSecrets(r, string(body)), excerptBytes)
+}
+
+// printable returns err, or its text made fit for a log: net/http quotes the first line of what is no HTTP.
+func (c *Client) printable(r *request, err error) error {
+	text := err.Error()
+	if short := cut(c.withoutSecrets(r, text), excerptBytes); short != text {
+		return errors.New(short)
+	}
+	return err
 }
 
 // withoutSecrets takes everything secret in r out of s, since error pages and stack traces quote the request.

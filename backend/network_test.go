@@ -134,6 +134,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		backendtest.Status(403, quote),
 		backendtest.Status(302, quote, "Location", "http://x.test/"+token+"?"+cookie),
 		backendtest.Status(200, quote),
+		backendtest.Bytes(quote + "\r\n"),           // not HTTP
 		backendtest.Status(200, "<pre>"+long+token), // cut in the middle of it
 		backendtest.Status(200, `[{"answer":"error","authId":"a1","details":"Error: `+quote+`"}]`),
 		backendtest.Status(200, `[{"answer":"denied","authId":"a1"}]`+quote),

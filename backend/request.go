@@ -112,7 +112,7 @@ func (c *Client) send(r *request) (f *failure) {
 	var trace sentTrace
 	res, err := c.transport.RoundTrip(c.newRequest(httptrace.WithClientTrace(ctx, trace.hooks()), c.body(r)))
 	if err != nil {
-		return c.noResponse(ctx, err, trace.sent())
+		return c.noResponse(ctx, r, err, trace.sent())
 	}
 	defer func() { _ = res.Body.Close() }()
 	info.Status, info.FirstByte = res.StatusCode, time.Since(start)
@@ -145,7 +145,7 @@ func (c *Client) newRequest(ctx context.Context, body []byte) *http.Request {
 }
 
 // noResponse judges an error in place of a response.
-func (c *Client) noResponse(ctx context.Context, err error, sent bool) *failure {
+func (c *Client) noResponse(ctx context.Context, r *request, err error, sent bool) *failure {
 	cause := context.Cause(ctx)
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -159,7 +159,7 @@ func (c *Client) noResponse(ctx context.Context, err error, sent bool) *failure 
 	case errors.Is(cause, errTimeout), errors.As(err, &timeout) && timeout.Timeout():
 		return &failure{class: unsure, kind: KindTimeout, err: errTimeout, written: true}
 	default:
-		return &failure{class: unsure, kind: KindMalformed, err: fmt.Errorf("no response: %w", err), written: true}
+		return &failure{class: unsure, kind: KindMalformed, err: fmt.Errorf("no response: %w", c.printable(r, err)), written: true}
 	}
 }
 
