@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"compress/flate"
+	"errors"
 	"io"
 	"unicode/utf8"
 
@@ -115,7 +116,7 @@ func (d *deflater) expand(p []byte, limit int, text bool) ([]byte, *violation) {
 		if len(d.plain) > limit {
 			return nil, errMessageTooBig
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

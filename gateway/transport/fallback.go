@@ -1,10 +1,14 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -76,13 +80,69 @@ func newFallback(s *Server) *http.Server {
 		panic(err) // only a level that does not exist
 	}
 	return &http.Server{
-		Handler:           c.Fallback,
+		Handler:           http.HandlerFunc(s.serveRequest),
 		ReadHeaderTimeout: c.Limits.HandshakeTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       fallbackIdle,
 		MaxHeaderBytes:    c.Limits.Head,
 		ErrorLog:          errorLog,
+	}
+}
+
+// serveRequest is the HTTP server's handler.
+func (s *Server) serveRequest(w http.ResponseWriter, r *http.Request) {
+	if len(r.Header["Upgrade"]) > 0 {
+		s.takeBack(w, r)
+		return
+	}
+	s.config.Fallback.ServeHTTP(w, r)
+}
+
+// takeBack gives a connection on which an upgrade follows another request to a loop again. Browsers do not do that,
+// but a proxy in front of us that keeps connections alive does.
+func (s *Server) takeBack(w http.ResponseWriter, r *http.Request) {
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "%s %s %s\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
+	// net/http takes these out of the header.
+	if r.ContentLength > 0 {
+		fmt.Fprintf(&head, "Content-Length: %d\r\n", r.ContentLength)
+	}
+	if len(r.TransferEncoding) > 0 {
+		head.WriteString("Transfer-Encoding: chunked\r\n")
+	}
+	_ = r.Header.Write(&head) // a Buffer takes everything
+	head.WriteString("\r\n")
+
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, "upgrade is not possible", http.StatusInternalServerError)
+		return
+	}
+	_, err = io.CopyN(&head, buffered, int64(buffered.Reader.Buffered()))
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	back, ok := conn.(*replayed)
+	if err != nil || !ok {
+		_ = conn.Close()
+		return
+	}
+	head.Write(back.early)
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if s.config.Goroutines {
+		// What the loop read at first was read by the HTTP server since.
+		adoptPipe(s, back.raw, back.Conn, peer, head.Bytes())
+		return
+	}
+	fd, err := poll.Take(back.Conn.(poll.Socket))
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
+	if !s.turn().arrive(arrival{fd: fd, peer: peer, early: head.Bytes()}) {
+		poll.Close(fd)
+		s.sockets.Add(-1)
 	}
 }
 
@@ -120,9 +180,9 @@ func (c *Conn) passOn(data []byte) {
 	l := c.loop
 	peer := c.in.peer
 	early := slices.Clone(data)
-	var conn net.Conn
+	var conn, raw net.Conn
 	if c.pipe != nil {
-		conn = c.pipe.release()
+		conn, raw = c.pipe.release()
 		c.detach()
 	} else {
 		// Out of the poller first: net.Conn is a copy of the descriptor, and the kernel keeps watching until
@@ -138,7 +198,7 @@ func (c *Conn) passOn(data []byte) {
 			return
 		}
 	}
-	r := &replayed{Conn: conn, early: early, peer: net.TCPAddrFromAddrPort(peer), gone: func() { l.server.sockets.Add(-1) }}
+	r := &replayed{Conn: conn, raw: raw, early: early, peer: net.TCPAddrFromAddrPort(peer), gone: func() { l.server.sockets.Add(-1) }}
 	if !l.server.handover.offer(r) {
 		l.stats.Refused[RefusedLimit]++
 		_ = r.Close()
@@ -148,6 +208,7 @@ func (c *Conn) passOn(data []byte) {
 // replayed is a connection of which the loop has read the beginning.
 type replayed struct {
 	net.Conn
+	raw   net.Conn // what a pipe needs to be made again
 	early []byte
 	peer  net.Addr
 	gone  func()

@@ -42,7 +42,6 @@ type listener struct {
 	server   *Server
 	fd       int // -1 once closed
 	timer    timer
-	next     int       // the loop whose turn it is
 	lastLog  time.Time // of a failure; more than one a second says nothing new
 	watching bool
 }
@@ -161,7 +160,7 @@ func (n *listener) accept(l *Loop) {
 		if n.fd < 0 {
 			return
 		}
-		if !n.rate.Allow() {
+		if n.rate.Tokens() < 1 {
 			n.pause(l, nil)
 			return
 		}
@@ -173,13 +172,13 @@ func (n *listener) accept(l *Loop) {
 			n.pause(l, err)
 			return
 		}
+		n.rate.Allow()
 		full, ok := n.admit()
 		if !ok {
 			poll.Close(fd)
 			continue
 		}
-		to := n.turn()
-		if !to.arrive(arrival{fd: fd, peer: peer, full: full}) {
+		if !n.server.turn().arrive(arrival{fd: fd, peer: peer, full: full}) {
 			poll.Close(fd)
 			n.server.sockets.Add(-1)
 		}
@@ -198,13 +197,6 @@ func (n *listener) admit() (full, ok bool) {
 		return true, false
 	}
 	return count > n.limit, true
-}
-
-// turn returns the next loop.
-func (n *listener) turn() *Loop {
-	loops := n.server.loops
-	n.next = (n.next + 1) % len(loops)
-	return loops[n.next]
 }
 
 // run accepts for connections with goroutines until ctx ends or the listener is closed.
@@ -241,7 +233,7 @@ func (n *listener) run(ctx context.Context, s *Server) error {
 		}
 		peer, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
 		peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-		newPipe(s, n.turn(), conn, peer, full)
+		newPipe(s, conn, peer, full)
 	}
 }
 

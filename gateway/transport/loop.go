@@ -65,10 +65,11 @@ type Loop struct {
 
 // An arrival is an accepted socket on its way to its loop.
 type arrival struct {
-	fd   int
-	pipe *pipe
-	peer netip.AddrPort
-	full bool // there are too many: to be refused
+	fd    int
+	pipe  *pipe
+	peer  netip.AddrPort
+	full  bool   // there are too many: to be refused
+	early []byte // a head that was read elsewhere; peer is then final
 }
 
 // queue is the list of connections to visit, in the order in which they were woken.
@@ -151,25 +152,31 @@ func (l *Loop) arrive(a arrival) bool {
 func (l *Loop) run() error {
 	defer l.end()
 	l.tell()
-	for {
-		n, err := l.poller.Wait(l.events, l.rest())
-		if err != nil {
+	for !l.stopping || l.slots.count > 0 {
+		if err := l.turn(l.rest()); err != nil {
 			return fmt.Errorf("transport: loop %d: %w", l.index, err)
 		}
-		l.tell()
-		l.stats.Turns++
-		for i := range n {
-			l.event(&l.events[i])
-		}
-		l.takeInbox()
-		for t := l.wheel.pop(l.now); t != nil; t = l.wheel.pop(l.now) {
-			l.fire(t)
-		}
-		l.visitWoken()
-		if l.stopping && l.slots.count == 0 && l.woken.first == nil {
-			return nil
-		}
 	}
+	return nil
+}
+
+// turn waits for something to do, and does all of it.
+func (l *Loop) turn(timeout time.Duration) error {
+	n, err := l.poller.Wait(l.events, timeout)
+	if err != nil {
+		return err
+	}
+	l.tell()
+	l.stats.Turns++
+	for i := range n {
+		l.event(&l.events[i])
+	}
+	l.takeInbox()
+	for t := l.wheel.pop(l.now); t != nil; t = l.wheel.pop(l.now) {
+		l.fire(t)
+	}
+	l.visitWoken()
+	return nil
 }
 
 // tell reads the clock, once a turn.
@@ -272,8 +279,10 @@ func (l *Loop) visitWoken() {
 }
 
 func (l *Loop) visit(c *Conn) {
-	if c.pipe != nil && c.pipe.deliver(c) {
-		return
+	if c.pipe != nil {
+		if c.pipe.deliver(c); c.phase == phaseDead {
+			return
+		}
 	}
 	l.enter(c)
 	if !c.paused {
@@ -334,10 +343,14 @@ func (l *Loop) adopt(a *arrival) {
 	if a.pipe != nil {
 		a.pipe.c = c
 	}
-	if a.full {
+	switch {
+	case a.full:
 		l.enter(c)
 		c.refuse(tooBusy, RefusedLimit)
 		l.leave(c)
+	case a.early != nil:
+		c.in.proxied = true
+		l.received(c, a.early)
 	}
 }
 

@@ -48,16 +48,10 @@ type pipe struct {
 	closed   bool
 }
 
-// newPipe starts the goroutines of an accepted connection. They end when the loop closes or releases the pipe, or
-// before it when the handshake of TLS fails.
-func newPipe(s *Server, l *Loop, raw net.Conn, peer netip.AddrPort, full bool) {
-	p := &pipe{
-		server: s, loop: l, raw: raw, conn: raw,
-		done:   make(chan struct{}),
-		resume: make(chan struct{}, 1),
-		writes: make(chan []byte, 2),
-		buf:    make([]byte, pipeRead),
-	}
+// newPipe starts the goroutines of an accepted connection. They end when the loop closes or
+// releases the pipe, or before it has one when the handshake of TLS fails.
+func newPipe(s *Server, raw net.Conn, peer netip.AddrPort, full bool) {
+	p := makePipe(s, raw, raw)
 	s.pipes.Go(func() {
 		if s.config.TLS != nil {
 			var err error
@@ -68,14 +62,35 @@ func newPipe(s *Server, l *Loop, raw net.Conn, peer netip.AddrPort, full bool) {
 				return
 			}
 		}
-		s.pipes.Go(p.writer)
-		if !l.arrive(arrival{fd: -1, pipe: p, peer: peer, full: full}) {
-			s.sockets.Add(-1)
-			p.close()
-			return
-		}
-		p.reader()
+		p.serve(arrival{fd: -1, pipe: p, peer: peer, full: full})
 	})
+}
+
+// adoptPipe does the same for a connection that the HTTP server gives back.
+func adoptPipe(s *Server, raw, conn net.Conn, peer netip.AddrPort, early []byte) {
+	p := makePipe(s, raw, conn)
+	s.pipes.Go(func() { p.serve(arrival{fd: -1, pipe: p, peer: peer, early: early}) })
+}
+
+func makePipe(s *Server, raw, conn net.Conn) *pipe {
+	return &pipe{
+		server: s, loop: s.turn(), raw: raw, conn: conn,
+		done:   make(chan struct{}),
+		resume: make(chan struct{}, 1),
+		writes: make(chan []byte, 2),
+		buf:    make([]byte, pipeRead),
+	}
+}
+
+// serve is the life of the goroutines.
+func (p *pipe) serve(a arrival) {
+	p.server.pipes.Go(p.writer)
+	if !p.loop.arrive(a) {
+		p.server.sockets.Add(-1)
+		p.close()
+		return
+	}
+	p.reader()
 }
 
 // handshake speaks TLS's, after the PROXY header of a trusted peer, which comes before it in the clear.
@@ -188,26 +203,27 @@ func (w *writeDone) Run(l *Loop) {
 	}
 }
 
-// deliver makes a visit of c with what was read. It returns false when nothing was, or c is not to be read.
-func (p *pipe) deliver(c *Conn) bool {
+// deliver makes a visit of c with what was read, if anything was and c is to be read.
+func (p *pipe) deliver(c *Conn) {
 	if !p.arrived || c.paused {
-		return false
+		return
 	}
 	p.arrived = false
 	p.awaiting = p.err == nil
-	if p.n > 0 {
-		p.loop.received(c, p.buf[:p.n])
+	// The visit may let the reader go on, and then these are its own again.
+	n, err := p.n, p.err
+	if n > 0 {
+		p.loop.received(c, p.buf[:n])
 	}
 	switch {
 	case p.closed:
-	case errors.Is(p.err, io.EOF):
+	case errors.Is(err, io.EOF):
 		c.failed(ClosePeer)
-	case p.err != nil:
+	case err != nil:
 		c.failed(CloseNetwork)
 	default:
 		p.watch()
 	}
-	return true
 }
 
 // watch lets the reader go on unless c is not to be read.
@@ -241,8 +257,8 @@ func (p *pipe) close() {
 
 // release ends the goroutines and returns the connection, of which nothing was written yet. The caller is in deliver:
 // the reader waits.
-func (p *pipe) release() net.Conn {
+func (p *pipe) release() (conn, raw net.Conn) {
 	p.closed = true
 	close(p.done)
-	return p.conn
+	return p.conn, p.raw
 }

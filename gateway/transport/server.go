@@ -20,6 +20,7 @@ type Server struct {
 	http     *http.Server
 	handover *handover // where connections that are no WebSockets go
 
+	turns    atomic.Uint32 // sockets dealt out to loops
 	sockets  atomic.Int64
 	accepted atomic.Int64
 	overfull atomic.Int64 // sockets beyond the limit, alive to be told so
@@ -138,6 +139,9 @@ func (s *Server) StopAccepting() {
 	}
 	s.listener.stop(s)
 }
+
+// turn returns the loop that gets the next socket.
+func (s *Server) turn() *Loop { return s.loops[int(s.turns.Add(1)-1)%len(s.loops)] }
 
 // Stats sums up the counters of all loops. Any goroutine may call it.
 func (s *Server) Stats() Stats {

@@ -35,7 +35,10 @@ func (c *Conn) readHead(data []byte) {
 			in.peer = peer
 		}
 		data = data[n:]
-		in.rest = in.rest[:copy(in.rest, data)]
+		if in.rest != nil {
+			in.rest = in.rest[:copy(in.rest, data)]
+			data = in.rest
+		}
 	}
 	in.proxied = true
 

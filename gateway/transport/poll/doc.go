@@ -10,6 +10,8 @@ package poll
 
 import (
 	"errors"
+	"io"
+	"syscall"
 	"time"
 )
 
@@ -38,6 +40,12 @@ const (
 
 // Forever is the timeout of a Wait that only an event or Wake ends.
 const Forever time.Duration = -1
+
+// A Socket is one of package net's listeners or connections.
+type Socket interface {
+	syscall.Conn
+	io.Closer
+}
 
 // ErrAgain is the answer of a socket that would have blocked.
 var ErrAgain = errors.New("poll: would block")

@@ -91,42 +91,35 @@ func (p *Poller) control(op, fd int, token uint64, i Interest) error {
 func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
 	// Looking first costs little when there is work, and spares the scheduler the hand-over of
 	// this goroutine's processor that a blocking system call may bring.
-	n, woken, err := p.look(events)
-	if n != 0 || woken || err != nil || timeout == 0 {
-		return n, err
+	room := uintptr(min(len(events), maxEvents))
+	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), room, 0, 0, 0)
+	if errno != 0 || r != 0 || timeout == 0 {
+		return p.take(events, int(r), errno)
 	}
-	runtime.Gosched()
 	msec := -1
 	if timeout > 0 {
 		msec = int(min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
 	}
-	room := min(len(events), maxEvents)
-	r, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), uintptr(room), uintptr(msec), 0, 0)
-	n, _, err = p.take(events, int(r), errno)
-	return n, err
-}
-
-// look is Wait without waiting. woken says that a Wake was used up: the next call would not see it.
-func (p *Poller) look(events []Event) (n int, woken bool, err error) {
-	room := min(len(events), maxEvents)
-	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), uintptr(room), 0, 0, 0)
+	runtime.Gosched()
+	r, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), room, uintptr(msec), 0, 0)
 	return p.take(events, int(r), errno)
 }
 
-func (p *Poller) take(events []Event, n int, errno unix.Errno) (k int, woken bool, err error) {
+// take turns what the kernel reported into events. A wake-up is none, but it has ended the Wait.
+func (p *Poller) take(events []Event, n int, errno unix.Errno) (int, error) {
 	if errno == unix.EINTR {
-		return 0, false, nil
+		return 0, nil
 	}
 	if errno != 0 {
-		return 0, false, fmt.Errorf("poll: epoll_wait: %w", errno)
+		return 0, fmt.Errorf("poll: epoll_wait: %w", errno)
 	}
+	k := 0
 	for i := range n {
 		raw := &p.raw[i]
 		token := uint64(uint32(raw.Fd)) | uint64(uint32(raw.Pad))<<32
 		if token == wakeToken {
 			var count uint64
 			_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.wakefd), uintptr(unsafe.Pointer(&count)), 8)
-			woken = true
 			continue
 		}
 		events[k] = Event{
@@ -137,7 +130,7 @@ func (p *Poller) take(events []Event, n int, errno unix.Errno) (k int, woken boo
 		}
 		k++
 	}
-	return k, woken, nil
+	return k, nil
 }
 
 // Wake makes the Wait under way, or else the next one, return soon.

@@ -56,24 +56,24 @@ func (o opts) set(c syscall.RawConn, value int) error {
 	return nil
 }
 
-// Take returns a descriptor of l's socket that belongs to the caller, and closes l: the socket lives on, outside of
-// Go's own poller.
-func Take(l *net.TCPListener) (int, error) {
-	c, err := l.SyscallConn()
+// Take returns a descriptor of s that belongs to the caller, and closes s: the socket lives on,
+// outside of Go's own poller.
+func Take(s Socket) (int, error) {
+	c, err := s.SyscallConn()
 	if err != nil {
-		return -1, fmt.Errorf("poll: listener: %w", err)
+		return -1, fmt.Errorf("poll: taking a socket over: %w", err)
 	}
 	fd := -1
 	var dupErr error
-	if err := c.Control(func(s uintptr) { fd, dupErr = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return -1, fmt.Errorf("poll: listener: %w", err)
+	if err := c.Control(func(sock uintptr) { fd, dupErr = unix.FcntlInt(sock, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, fmt.Errorf("poll: taking a socket over: %w", err)
 	}
 	if dupErr != nil {
 		return -1, fmt.Errorf("poll: dup: %w", dupErr)
 	}
-	if err := l.Close(); err != nil {
+	if err := s.Close(); err != nil {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("poll: listener: %w", err)
+		return -1, fmt.Errorf("poll: taking a socket over: %w", err)
 	}
 	return fd, nil
 }

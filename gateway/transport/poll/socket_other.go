@@ -21,7 +21,7 @@ type Options struct {
 func (o Options) Control(_, _ string, _ syscall.RawConn) error { return nil }
 
 // Take is not possible here.
-func Take(*net.TCPListener) (int, error) { return -1, errors.ErrUnsupported }
+func Take(Socket) (int, error) { return -1, errors.ErrUnsupported }
 
 // Accept is not possible here.
 func Accept(int) (int, netip.AddrPort, error) { return -1, netip.AddrPort{}, errors.ErrUnsupported }
