@@ -133,7 +133,7 @@ func settingCases(t *testing.T) map[string]settingCase {
 	times := []string{"30", "x", "-1s", "1000h", "5 parsecs"}
 	sizes := []string{"x", "-1", "1TB1", "1e3", "9999GiB", "99999999999GiB", "1"}
 	numbers := []string{"x", "-1", "1.5", "99999999999999999999", "1e3", "0x10"}
-	paths := []string{f.missing, filepath.Dir(f.text)}
+	paths := []string{f.missing, filepath.Dir(f.text), "/dev/zero"}
 	https := with("LOGUX_BACKEND", "https://example.com/")
 	return map[string]settingCase{
 		"host":                {initial: "127.0.0.1", valid: map[string]any{"0.0.0.0": "0.0.0.0", "::1": "::1", "localhost": "localhost"}, invalid: []string{"[::1]", "127.0.0.1:80", "a b", "http://x"}},

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -176,13 +178,28 @@ func loadKeyPair(certSetting, certFile, keySetting, keyFile string) (*tls.Certif
 	return &pair, nil
 }
 
+// maxFile is how many bytes a file that a setting names may have.
+const maxFile = 1 << 20
+
 // readFile reads a file that a setting names.
 func readFile(setting, path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
-	if err == nil {
-		return text, nil
+	text, err := readAtMost(path, maxFile)
+	if err != nil {
+		return nil, &settingError{Setting: setting, Wrong: "names the file " + quote(path) + ", which cannot be read: " + reason(err), Mend: "mend the path or the file's permissions"}
 	}
-	return nil, &settingError{Setting: setting, Wrong: "names the file " + quote(path) + ", which cannot be read: " + reason(err), Mend: "mend the path or the file's permissions"}
+	return text, nil
+}
+
+func readAtMost(path string, most int64) (text []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if text, err = io.ReadAll(io.LimitReader(file, most+1)); int64(len(text)) > most {
+		return nil, fmt.Errorf("it has more than %d bytes", most)
+	}
+	return text, err
 }
 
 func (c *Config) checkOrigins() error {
