@@ -39,13 +39,20 @@ func newBackend(t testing.TB) *backend {
 	b.Handle("INC", b.inc)
 	b.Handle("FORBID", backendtest.Script(backendtest.Forbidden))
 	b.Handle("BREAK", backendtest.Script(backendtest.Approved, backendtest.Fail("Error: broken\n    at secret/path.rb:13")))
+	serveBackend(t, b)
+	return b
+}
+
+// serveBackend starts b's server and returns its host:port.
+func serveBackend(t testing.TB, b *backend) string {
+	t.Helper()
 	b.srv = httptest.NewServer(b)
 	b.url = b.srv.URL + "/logux"
 	t.Cleanup(func() {
 		b.srv.CloseClientConnections()
 		b.srv.Close()
 	})
-	return b
+	return b.srv.Listener.Addr().String()
 }
 
 // onAuth scripts the authentication of one user.

@@ -261,16 +261,21 @@ func (c *client) awaitMessage(t testing.TB, kind string, n int) message {
 func (c *client) awaitClosed(t testing.TB) ws.StatusCode {
 	t.Helper()
 	gone := func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.closed
+		_, closed := c.gone()
+		return closed
 	}
 	if !c.awaitFor(patience, gone) {
 		t.Fatalf("%s: waited %v in vain for the end of the connection; %s", c.nodeID, patience, c.story())
 	}
+	code, _ := c.gone()
+	return code
+}
+
+// gone reports whether the connection has ended, and the code of the server's close frame.
+func (c *client) gone() (ws.StatusCode, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.code
+	return c.code, c.closed
 }
 
 // story tells all that came, for failures.
