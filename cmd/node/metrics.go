@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,8 +88,8 @@ func (m *metrics) authDone(outcome string, took time.Duration) {
 // backendRequest is for backend.Config.Observe.
 func (m *metrics) backendRequest(r backend.RequestInfo) {
 	status := "none"
-	if r.Status >= 200 {
-		status = strconv.Itoa(r.Status/100) + "xx"
+	if class := r.Status/100 - 2; class >= 0 && class < len(requestStatuses)-1 {
+		status = requestStatuses[class]
 		m.backendFirstByte.Observe(r.FirstByte.Seconds())
 	}
 	m.backendSeconds.WithLabelValues(status).Observe(r.Total.Seconds())

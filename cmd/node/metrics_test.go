@@ -130,3 +130,24 @@ func TestMetricsValues(t *testing.T) {
 		t.Error("no build info")
 	}
 }
+
+// What is called for every action allocates nothing.
+func TestObservingAllocatesNothing(t *testing.T) {
+	m := newMetrics(nil)
+	request := backend.RequestInfo{Commands: 3, Status: 200, FirstByte: time.Millisecond, Total: time.Second}
+	if n := testing.AllocsPerRun(1000, func() {
+		m.actionDone(gateway.Outcomes[0], time.Millisecond)
+		m.authDone("denied", time.Millisecond)
+		m.backendRequest(request)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkActionDone(b *testing.B) {
+	m := newMetrics(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.actionDone(gateway.Outcomes[0], time.Millisecond)
+	}
+}
