@@ -31,8 +31,8 @@ lint: ## formatting, vet and linters with the arrows between packages
 readme: ## write the settings table of the README again
 	go test ./cmd/node -run TestReadme -update
 
-demo: build ## a node, a small back-end and a page to click on
-	e2e/install.sh demo && go run ./e2e/demo
+demo: ## a node, a small back-end and a page to click on
+	@exec e2e/demo.sh
 
 ci: ## all that CI runs
 	.ci/run
