@@ -138,15 +138,14 @@ func (h *handler) sendReady(p *peer, r *session.Ready) {
 	}
 	p.owed = true
 	n, bytes := h.g.ledger.acknowledged(p, r.Acknowledged, p.session.Added()+1)
-	// The outcomes wait for nothing but the client's word, and what is read from it next may be that.
-	// Only one that never says it comes so far.
 	if n > unconfirmedFactor*h.g.cfg.MaxQueue || bytes > unconfirmedFactor*h.g.cfg.MaxQueueBytes {
 		p.close(closePolicy, "outcomes are not confirmed", transport.CloseFlood)
 	}
 }
 
-// unconfirmedFactor is how many times as much as may be without an outcome may be unconfirmed.
-const unconfirmedFactor = 4
+// unconfirmedFactor is how many times as much as may be without an outcome may be unconfirmed. It is large:
+// the confirmations of a client that sends a lot at once stand behind all of that.
+const unconfirmedFactor = 100
 
 func (h *handler) closeFor(p *peer, how session.Close, cause string) {
 	code, reason := uint16(closePolicy), transport.CloseLoguxError

@@ -3,6 +3,7 @@ package gateway
 import (
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,6 +184,9 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 		return r
 	}
 	j.state, j.outcome = jobSettled, outcome
+	if !failed {
+		s.slimLocked(j)
+	}
 	r.tell = c.peer
 	if failed {
 		for w := j.next; w != nil; w = w.next {
@@ -196,6 +200,18 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 	}
 	r.start = s.nextLocked(c)
 	return r
+}
+
+// slimLocked lets the memory of a large action go: of a processed one nothing but the ID is needed. (The ID
+// shares its memory with the body.)
+func (s *ledgerShard) slimLocked(j *job) {
+	const large = 1 << 10
+	if len(j.action.Body) < large || j.state != jobSettled {
+		return
+	}
+	delete(s.jobs, j.action.ID)
+	j.action = &wire.Action{ID: wire.ActionID(strings.Clone(string(j.action.ID))), Type: strings.Clone(j.action.Type)}
+	s.jobs[j.action.ID] = j
 }
 
 // fail ends a job that settle returned as failed.

@@ -402,3 +402,34 @@ func TestLedgerRace(t *testing.T) {
 		t.Errorf("%d actions were never settled", open)
 	}
 }
+
+// Of a large action that was processed only the ID is kept.
+func TestLedgerSlims(t *testing.T) {
+	b := newBook(t)
+	p := testPeer("10:a:tab")
+	large := func(n int64) *job {
+		j := testJob(p, n)
+		j.action.Body = make(wire.RawJSON, 10_000)
+		return j
+	}
+	js := []*job{large(1), large(2)}
+	b.take(p, 2, js)
+	b.ends(js[0])
+	b.fails(js[1])
+	if len(js[0].action.Body) != 0 || len(js[1].action.Body) == 0 {
+		t.Error("kept the wrong body")
+	}
+	if r, _ := b.takes(p, 3, 1, 2); r.known != 2 || len(r.settled) != 2 {
+		t.Errorf("%+v", r)
+	}
+	b.acknowledged(p, []int64{3}, 1)
+	b.sent(p, actionID("10:a:tab", 1), 1)
+	b.sent(p, actionID("10:a:tab", 2), 1)
+	if b.confirm(p, 1) {
+		t.Error("still remembered")
+	}
+	b.remembers(0, 0, 0)
+	if got := b.load(p); got != (load{}) {
+		t.Errorf("%+v", got)
+	}
+}

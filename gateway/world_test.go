@@ -120,6 +120,9 @@ func (w *world) onLoops(f func(l *transport.Loop)) {
 	}
 }
 
+// nothing is what onLoops does to let what was posted before be done.
+func nothing(*transport.Loop) {}
+
 // on runs f for the client's connection, on its loop.
 func (w *world) on(client wire.ClientID, f func(p *peer)) {
 	w.t.Helper()

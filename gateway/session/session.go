@@ -30,10 +30,11 @@ type Session struct {
 	base  int64 // base time of the connection, milliseconds since 1970
 	added int64 // the last number given to a sync of ours
 	has   int64 // the last of them that the client confirmed
+	mark  int64 // the last of them when unacked began: to be confirmed in time
 
 	traffic time.Duration // last message in either direction
 	pinged  time.Duration // when the unanswered ping left; 0 for none
-	unacked time.Duration // when the client last made progress on our syncs; 0 when none is open
+	unacked time.Duration // since when the client is to confirm the sync of number mark; 0 when it has all
 
 	state    state
 	protocol uint8
@@ -144,12 +145,14 @@ func (s *Session) confirmed(now Time, added int64, out *Ready) {
 		return
 	}
 	s.has = added
-	if added == s.added {
-		s.unacked = 0
-	} else {
-		s.unacked = now.Mono
-	}
 	out.Confirmed = added
+	switch {
+	case s.unacked == 0 || added < s.mark:
+	case added == s.added:
+		s.unacked = 0
+	default:
+		s.unacked, s.mark = now.Mono, s.added
+	}
 }
 
 // Added is the last number given to a sync of ours.
@@ -160,7 +163,7 @@ func (s *Session) NextAdded(now Time, n int) int64 {
 	s.added += int64(n)
 	s.traffic = now.Mono
 	if s.unacked == 0 {
-		s.unacked = now.Mono
+		s.unacked, s.mark = now.Mono, s.added
 	}
 	return s.added
 }

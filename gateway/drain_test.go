@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"logux-proxy/wire"
+)
+
+// Section 6: `SIGTERM`: clients "are closed with 1012 spread evenly over the drain time, each when it has nothing
+// in flight (or at the end)".
+func TestDrain(t *testing.T) {
+	w := newWorld(t, nil)
+	var idle []*browser
+	for i := range 20 {
+		idle = append(idle, w.connect(wire.NodeID(fmt.Sprintf("%d:a:tab", i))))
+	}
+	busy, late := w.connect("100:a:tab"), w.connect("101:a:tab")
+	busy.act(1, inc)
+	q := w.backend.next(t, inc)
+	late.act(1, inc2)
+	w.backend.next(t, inc2)
+
+	var drained sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	drained.Go(func() { w.g.Drain(ctx, time.Second) })
+	for _, c := range idle {
+		c.want("close 1012")
+		c.drop()
+	}
+	// Those with something in flight wait for it, and one of them until the end.
+	q.agree()
+	busy.wantProcessed(1)
+	busy.want("close 1012")
+	late.want("close 1012")
+	busy.drop()
+	late.drop()
+	drained.Wait()
+	w.g.WaitEmpty(ctx)
+	w.members(0)
+}
+
+func TestDrainOfNobodyAndTwice(t *testing.T) {
+	w := newWorld(t, nil)
+	w.g.Drain(context.Background(), time.Hour) // returns at once
+	c := w.connect("10:a:tab")
+	w.g.Drain(context.Background(), 0)
+	c.want("close 1012")
+}
+
+func TestDrainIsCancelled(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.connect("10:a:tab")
+	c.act(1, inc)
+	w.backend.next(t, inc)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.g.Drain(ctx, time.Hour)
+	c.alive()
+}
