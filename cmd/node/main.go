@@ -31,6 +31,8 @@ func main() {
 		time.Sleep(sameSignal)
 		stop()
 	})
+	// A reader of the log that goes away must not end the proxy; writing then fails and is counted.
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -132,6 +133,7 @@ type running struct {
 	health string
 	admin  string
 	stdout *os.File      // what it writes to, until rest
+	reader *os.File      // the other end
 	rest   func() string // the log after that entry; ends when the program does
 }
 
@@ -155,7 +157,7 @@ func start(t *testing.T, env environment) running {
 			t.Fatalf("%v in %s", err, lines.Text())
 		}
 		if entry.HealthCheck != "" {
-			return running{cmd, entry.HealthCheck, entry.Admin, write, func() string {
+			return running{cmd, entry.HealthCheck, entry.Admin, write, stdout, func() string {
 				if err := write.Close(); err != nil {
 					t.Error(err)
 				}
@@ -174,15 +176,29 @@ func start(t *testing.T, env environment) running {
 // get answers the status of a page.
 func get(t *testing.T, url string) int {
 	t.Helper()
+	status, _ := fetch(t, url)
+	return status
+}
+
+// page answers the text of a page.
+func page(t *testing.T, url string) string {
+	t.Helper()
+	_, text := fetch(t, url)
+	return text
+}
+
+func fetch(t *testing.T, url string) (status int, text string) {
+	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := response.Body.Close(); err != nil {
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
 		t.Error(err)
 	}
-	return response.StatusCode
+	return response.StatusCode, string(body)
 }
 
 var anyPort = with("LOGUX_PORT", "0", "LOGUX_ADMIN_ADDR", "127.0.0.1:0", "LOGUX_LOGGER", "json")
