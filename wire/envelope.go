@@ -24,13 +24,24 @@ func ClientTopic(client ClientID) Topic {
 // NodeTopic is the topic that reaches a node: its client's.
 func NodeTopic(node NodeID) Topic { return ClientTopic(node.Client()) }
 
+// An EnvelopeKind says what an Envelope carries.
+type EnvelopeKind uint8
+
+// KindAction is an action for the clients that the targets name. What other kinds carry, a server
+// that does not know them leaves alone.
+const KindAction EnvelopeKind = 0
+
 // An Envelope carries one action with its targets from the server that publishes it to every
 // server with an interest in one of its topics. It is immutable once published.
 type Envelope struct {
-	Origin  NodeID // the publishing server
-	Seq     uint64 // counts the envelopes of one Origin, from 1
-	Action  *Action
-	Targets Targets
+	Kind   EnvelopeKind
+	Origin NodeID // the publishing server
+	// Epoch tells two starts of one Origin apart: a server that keeps its ID starts Seq anew.
+	Epoch     uint64
+	Seq       uint64 // counts the envelopes of one Origin and Epoch, from 1
+	Published int64  // milliseconds since 1970, by the clock of Origin; 0 when unknown
+	Action    *Action
+	Targets   Targets
 	// Author is left out of Targets.Channels and Targets.Users: the client that sent the action.
 	Author ClientID
 }
