@@ -48,13 +48,13 @@ type demo struct {
 // startDemo builds and starts the demo on free ports and returns when it says where to click.
 func startDemo(t *testing.T, page string) *demo {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "demo")
-	if out, err := exec.Command("go", "build", "-o", program, "./demo").CombinedOutput(); err != nil {
+	built := filepath.Join(t.TempDir(), "demo")
+	if out, err := exec.Command("go", "build", "-o", built, "./demo").CombinedOutput(); err != nil {
 		t.Fatalf("building the demo: %v\n%s", err, out)
 	}
 	d := &demo{exited: make(chan struct{})}
 	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-	d.cmd = exec.Command(program, "-root", "..", "-binary", *binary, "-page", page, "-proxy", addr(), "-admin", addr())
+	d.cmd = exec.Command(built, "-root", "..", "-binary", *program, "-page", page, "-proxy", addr(), "-admin", addr())
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// binary is the proxy under test.
-var binary = flag.String("proxy", "", "examine this program instead of building ./cmd/node")
+// program is the proxy under test.
+var program = flag.String("proxy", "", "examine this program instead of building ./cmd/node")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -29,7 +29,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: the JavaScript clients are not installed; run e2e/install.sh test")
 		return 1
 	}
-	if *binary != "" {
+	if *program != "" {
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "logux-proxy-e2e-")
@@ -42,8 +42,8 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 		}
 	}()
-	*binary = filepath.Join(dir, "logux-proxy")
-	args := []string{"build", "-o", *binary}
+	*program = filepath.Join(dir, "logux-proxy")
+	args := []string{"build", "-o", *program}
 	if raceDetector {
 		args = append(args, "-race")
 	}

@@ -28,10 +28,11 @@ type proxy struct {
 	addr  string // host:port of WebSocket and control API
 	admin string // host:port of health and metrics
 
-	cmd    *exec.Cmd
-	log    logBuffer
-	exited chan struct{} // closed when the process is gone and its output read
-	code   int           // valid then
+	cmd      *exec.Cmd
+	log      logBuffer
+	termOnce sync.Once
+	exited   chan struct{} // closed when the process is gone and its output read
+	code     int           // valid then
 }
 
 // startProxy starts a proxy in front of backendURL and returns when it answers. It is stopped at the end of the test, which fails unless it then exits with 0.
@@ -81,7 +82,7 @@ func launch(t testing.TB, backendURL string, s settings) *proxy {
 	for k, v := range s {
 		env[k] = v
 	}
-	p.cmd = exec.Command(*binary)
+	p.cmd = exec.Command(*program)
 	for k, v := range env {
 		if v != "" {
 			p.cmd.Env = append(p.cmd.Env, k+"="+v)
@@ -100,10 +101,15 @@ func launch(t testing.TB, backendURL string, s settings) *proxy {
 	return p
 }
 
+// terminate sends SIGTERM, once: a second one would end the process at once.
+func (p *proxy) terminate() {
+	p.termOnce.Do(func() { _ = p.cmd.Process.Signal(syscall.SIGTERM) })
+}
+
 // stop asks the process to end and checks that it ended well. It may be called again.
 func (p *proxy) stop(t testing.TB) {
 	t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	p.terminate()
 	p.awaitExit(t)
 	if p.code != 0 {
 		t.Errorf("the proxy exited with %d after SIGTERM, want 0:\n%s", p.code, p.log.tail(6000))
