@@ -265,7 +265,7 @@ func (c *Client) serve(r *request) {
 	}
 }
 
-// reached notes that the back-end answered r: if it was away, it is back.
+// reached notes that the back-end answered r, even if its response breaks off later: if it was away, it is back.
 func (c *Client) reached(r *request) {
 	c.mu.Lock()
 	since, cause := c.gate.since, c.gate.cause
@@ -342,9 +342,8 @@ func (c *Client) notReachedLocked(r *request, f *failure, now time.Time) (closed
 	if f.class != unseen && f.class != unsure {
 		return false
 	}
-	// What was read before the connection broke shows that the back-end is there; and without a hold nothing waits for it,
-	// but what it refuses is held back in any case.
-	if r.reached || c.cfg.Hold < 0 && f.kind != KindRefused {
+	// Without a hold nothing waits for the back-end, but what it refuses is held back in any case.
+	if c.cfg.Hold < 0 && f.kind != KindRefused {
 		return false
 	}
 	closed = c.gate.failed(now, r.round, f)

@@ -190,6 +190,31 @@ func TestBatchBytes(t *testing.T) {
 	}
 }
 
+// What has waited shares the requests that are free evenly.
+func TestFreeRequestsAreShared(t *testing.T) {
+	f := &fakeTransport{answer: func(_ int, body string, _ *http.Request) (*http.Response, error) {
+		return respondWith(200, processAll(body)), nil
+	}}
+	c := newFakeClient(t, f, func(cfg *Config) { cfg.Concurrency = 10 })
+	var stories []*story
+	c.mu.Lock() // nothing goes yet
+	for n := range 30 {
+		s := newStory(fmt.Sprintf("%d 38:a:b 0", n))
+		c.line.push(newCommandCall(action(s.id, incBody), s.answer, s.done))
+		stories = append(stories, s)
+	}
+	c.dispatchLocked()
+	c.mu.Unlock()
+	for _, s := range stories {
+		s.want(t, "approved | processed")
+	}
+	for _, r := range f.sent() {
+		if n := len(idsOf(r.body)); n != 3 {
+			t.Errorf("a request with %d commands", n)
+		}
+	}
+}
+
 func TestBatchOff(t *testing.T) {
 	b, url := newBackend(t)
 	c := newTestClient(t, url, func(cfg *Config) { cfg.Concurrency, cfg.Batch = 1, 1 })

@@ -27,11 +27,10 @@ const (
 
 // A request is one POST with the commands that share it. Its goroutine owns it.
 type request struct {
-	calls   []*call
-	open    int    // calls without outcome
-	hint    int    // where the last answer's call was: answers mostly come in order
-	round   uint64 // of the gate, when it is a probe
-	reached bool   // the back-end's response began, and was none that says that it is away
+	calls []*call
+	open  int    // calls without outcome
+	hint  int    // where the last answer's call was: answers mostly come in order
+	round uint64 // of the gate, when it is a probe
 }
 
 // find returns the call that an answer is for, or nil.
@@ -119,13 +118,11 @@ func (c *Client) send(r *request) (f *failure) {
 
 	if f = statusFailure(res); f != nil {
 		if f.class == plain {
-			r.reached = true
 			c.reached(r)
 		}
 		c.logStatus(r, f, c.discard(res, deadline))
 		return f
 	}
-	r.reached = true
 	c.reached(r)
 	return c.receive(ctx, cancel, deadline, r, res)
 }

@@ -343,6 +343,31 @@ func TestGatewayErrors(t *testing.T) {
 	})
 }
 
+// Responses that break off show that the back-end is there.
+func TestBrokenResponsesCloseNoGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeTransport{answer: func(n int, body string, _ *http.Request) (*http.Response, error) {
+			if n < 2*unsureInRow {
+				res := respondWith(200, "")
+				res.Body = io.NopCloser(io.MultiReader(strings.NewReader("["), brokenReader{io.ErrUnexpectedEOF}))
+				return res, nil
+			}
+			return respondWith(200, processAll(body)), nil
+		}}
+		c := newFakeClient(t, f, func(cfg *Config) { cfg.Hold = time.Minute })
+		for n := range unsureInRow {
+			inc(c, n).want(t, "| malformed")
+		}
+		sub := subscribe(c, 100)
+		synctest.Wait()
+		if s := c.Stats(); s.Away != 0 || s.Waiting != 1 {
+			t.Errorf("%+v", s)
+		}
+		sub.want(t, "approved | processed")
+		c.Close()
+	})
+}
+
 // Nobody waits for ever for a free request.
 func TestWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -109,6 +109,18 @@ func TestResponseThatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// A response whose commands all have their outcome does not keep its request for ever, and one that is whole does not keep a
+// command waiting that it left out.
+func TestResponseThatGoesOn(t *testing.T) {
+	b, url := newBackend(t)
+	c := newTestClient(t, url, func(cfg *Config) { cfg.Concurrency = 1 })
+	b.Handle("hang", backendtest.Script(backendtest.Approved, backendtest.Processed, backendtest.Hang))
+	process(c, oneID, `{"type":"hang"}`).want(t, "approved | processed")
+	inc(c, 2).want(t, "resend approved | processed")
+	b.Handle("hang", backendtest.Script(backendtest.Approved, backendtest.Raw("]"), backendtest.Hang))
+	process(c, oneID, `{"type":"hang"}`).want(t, "approved | order")
+}
+
 // A connection is used again after a response with an end.
 func TestKeepAlive(t *testing.T) {
 	addrs := map[string]bool{}
@@ -254,6 +266,8 @@ func TestCompressedResponse(t *testing.T) {
 	c := newTestClient(t, url)
 	b.Reply(backendtest.Status(200, bomb.String(), "Content-Encoding", "gzip"))
 	inc(c, 1).want(t, "| malformed")
+	b.Reply(backendtest.Status(200, whole, "Content-Encoding", "br")) // whatever it says it is
+	process(c, oneID, incBody).want(t, "| malformed")
 	b.Reply(backendtest.Status(200, strings.ReplaceAll(whole, oneID, "2 38:Y7bysd:O0ETfc 0"), "Content-Encoding", "identity"))
 	inc(c, 2).want(t, "resend approved action | processed")
 }
