@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// logStart is the log's first entry once everything listens: what runs, where, and what to do next.
-// The addresses are those that were bound; control and admin are "" when they have no listener of
+// logStart logs what runs, where, and what to do next, once everything listens; then the warnings
+// about settings, which a start that fails over another setting does not show. The addresses are those that were bound; control and admin are "" when they have no listener of
 // their own.
 func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
 	scheme, web := "ws://", "http://"
@@ -44,4 +44,7 @@ func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
 		hint = "Only pages of the same host may connect. Set LOGUX_ORIGINS when your site is on another one.\n" + hint
 	}
 	log.Info("Logux proxy is listening", append(fields, zap.String(hintKey, hint))...)
+	for _, w := range c.Warnings {
+		log.Warn(w.Message, zap.String(hintKey, w.Hint))
+	}
 }

@@ -20,13 +20,13 @@ const (
 )
 
 // sameSignal is how long after the first signal another one is taken for the same.
-const sameSignal = 300 * time.Millisecond
+const sameSignal = 10 * time.Millisecond
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	// The first signal asks for an orderly stop. A little later the signals go back to the system, so
-	// that another one ends the process at once. Not sooner: a terminal's Ctrl-C under make or npm,
-	// and timeout(1), deliver one signal twice.
+	// The first signal asks for an orderly stop. A moment later the signals go back to the system, so
+	// that another one ends the process at once. Not sooner: timeout(1), and a terminal's Ctrl-C under
+	// make or npm, deliver one signal twice.
 	context.AfterFunc(ctx, func() {
 		time.Sleep(sameSignal)
 		stop()

@@ -61,7 +61,7 @@ func TestWrongSettingStopsTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	free := func(pairs ...string) environment {
-		return with(append([]string{"LOGUX_PORT", "0", "LOGUX_ADMIN_ADDR", "off", "LOGUX_LOG_LEVEL", "error"}, pairs...)...)
+		return with(append([]string{"LOGUX_PORT", "0", "LOGUX_ADMIN_ADDR", "off", "LOGUX_UNKNOWN", "worth a warning"}, pairs...)...)
 	}
 	for name, c := range map[string]struct {
 		env  environment
@@ -77,8 +77,8 @@ func TestWrongSettingStopsTheStart(t *testing.T) {
 		"port taken":        {env: free("LOGUX_PORT", port), say: []string{"LOGUX_PORT", "another program"}},
 		"admin port taken":  {env: free("LOGUX_ADMIN_ADDR", "127.0.0.1:"+port), say: []string{"LOGUX_ADMIN_ADDR", "another program"}},
 		"control on taken":  {env: free("LOGUX_CONTROL_ADDR", "127.0.0.1:"+port), say: []string{"LOGUX_CONTROL_ADDR", "another program"}},
-		"foreign address":   {env: free("LOGUX_HOST", "192.0.2.1"), say: []string{"LOGUX_PORT", "192.0.2.1"}},
-		"unresolvable host": {env: free("LOGUX_HOST", "nowhere.invalid"), say: []string{"LOGUX_PORT", "nowhere.invalid"}},
+		"foreign address":   {env: free("LOGUX_HOST", "192.0.2.1"), say: []string{"LOGUX_HOST", "192.0.2.1"}},
+		"unresolvable host": {env: free("LOGUX_HOST", "nowhere.invalid"), say: []string{"LOGUX_HOST", "nowhere.invalid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -241,7 +241,7 @@ func TestSecondSignal(t *testing.T) {
 		p.rest()
 		ended <- p.cmd.Wait()
 	}()
-	again := time.NewTicker(sameSignal / 3) // until one is late enough to be the second
+	again := time.NewTicker(sameSignal) // until one is late enough to be the second
 	defer again.Stop()
 	for {
 		select {
@@ -257,11 +257,12 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// One signal delivered twice is one signal.
+// One signal delivered twice, as timeout(1) does, is one signal. The two are delivered together when the
+// program, stopped meanwhile, goes on.
 func TestDoubledSignal(t *testing.T) {
 	p := start(t, anyPort)
-	for range 2 {
-		if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	for _, signal := range []os.Signal{syscall.SIGSTOP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCONT} {
+		if err := p.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
 	}

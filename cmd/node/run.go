@@ -23,9 +23,6 @@ func (r *runCommand) Run(p *process, ctx *kong.Context) error {
 	defer sink.Close()
 
 	limitMemory(log)
-	for _, w := range c.Warnings {
-		log.Warn(w.Message, zap.String(hintKey, w.Hint))
-	}
 	return runNode(p.Context, c, log, newMetrics(sink.Dropped))
 }
 

@@ -319,7 +319,7 @@ func (c *Config) warnings(ctx *kong.Context) []Warning {
 	if c.Env == production {
 		for _, s := range c.ControlSecret {
 			if len(s) < 16 {
-				warn("LOGUX_CONTROL_SECRET is short enough to be guessed", "Use at least 16 characters: "+makeSecret+".")
+				warn("LOGUX_CONTROL_SECRET is short enough to be guessed", "Use at least 16 characters; "+makeSecret+".")
 				break
 			}
 		}
