@@ -228,6 +228,10 @@ func (b *bare) message(fd int32, text []byte) {
 			channel, _, _ := bytes.Cut(action[len(`{"type":"logux/subscribe","channel":"`):], []byte{'"'})
 			b.channels[string(channel)] = append(b.channels[string(channel)], fd)
 		}
+		if bytes.HasPrefix(action, []byte(`{"type":"bench/pub",`)) {
+			b.resend(action)
+			b.out = b.out[:0]
+		}
 		b.answer(append(append(append(b.text[:0], `["synced",`...), added...), ']'))
 		b.sync(fd, []byte(`{"type":"logux/processed","id":"1 1:c:t 0"}`))
 	}
@@ -262,8 +266,19 @@ func (b *bare) publish(body []byte) {
 	if end < 0 {
 		return
 	}
-	action := body[len(body)-len(rest)-1:][:end+2]
 	channel, _, _ := bytes.Cut(rest[end+len(`},"meta":{"channels":["`):], []byte{'"'})
+	b.deliver(channel, body[len(body)-len(rest)-1:][:end+2])
+}
+
+// resend does the same with an action of a client, which names the channel.
+func (b *bare) resend(action []byte) {
+	end := bytes.IndexByte(action, '}') + 1
+	_, channel, _ := bytes.Cut(action[:end], []byte(`"channel":"`))
+	channel, _, _ = bytes.Cut(channel, []byte{'"'})
+	b.deliver(channel, action[:end])
+}
+
+func (b *bare) deliver(channel, action []byte) {
 	members := b.channels[string(channel)]
 	kept := members[:0]
 	for _, fd := range members {

@@ -6,8 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A bench is one call of the program.
@@ -55,6 +58,7 @@ func (b *bench) run() (ok bool, err error) {
 			}
 		}
 	}
+	fmt.Println(b.conditions())
 	fmt.Print(table(b.results))
 	ok = true
 	for _, r := range b.results {
@@ -64,6 +68,18 @@ func (b *bench) run() (ok bool, err error) {
 		}
 	}
 	return ok, nil
+}
+
+// conditions are what a reader has to know to compare the figures with others.
+func (b *bench) conditions() string {
+	var kernel unix.Utsname
+	_ = unix.Uname(&kernel)
+	place := "server and clients on any CPU"
+	if b.o.pin {
+		place = "server on CPU 0, clients on CPU 1"
+	}
+	return fmt.Sprintf("%s, %d CPUs, Linux %s, %s, rounds of %s: %d, back-end answers after %s",
+		time.Now().UTC().Format(time.DateTime), runtime.NumCPU(), unix.ByteSliceToString(kernel.Release[:]), place, b.o.time, b.o.rounds, b.o.delay)
 }
 
 // programs returns what is to be measured; the first is the server under test.

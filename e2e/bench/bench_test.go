@@ -56,7 +56,7 @@ func TestScenariosOnBare(t *testing.T) {
 		}
 	}
 	for scenario, name := range map[string]string{
-		"idle": "rss_bytes_per_conn", "fanout": "max_deliveries_per_s", "manychan": "max_deliveries_per_s",
+		"idle": "rss_bytes_per_conn", "fanout": "max_deliveries_per_s", "manychan": "max_deliveries_per_s", "clientpub": "deliveries_per_s",
 		"roundtrip": "actions_per_s", "storm": "connect_rate", "stuck": "with_deliveries_per_s",
 	} {
 		if values := figures(b.results, scenario, "bare", name); len(values) != 1 || values[0] <= 0 {

@@ -188,11 +188,13 @@ func (f *fleet) receive(i int, c *client, text []byte) {
 
 func (f *fleet) receiveActions(c *client, actions []byte) {
 	at := now()
-	if c.state == subscribing || c.busy {
+	if c.state == subscribing || c.channel < 0 {
 		if bytes.Contains(actions, undo) {
 			f.undone++
 			f.fail("undone: %s", actions)
 		}
+	}
+	if c.state == subscribing || c.busy {
 		n := bytes.Count(actions, processed)
 		switch {
 		case n == 0:
@@ -277,6 +279,19 @@ func (f *fleet) startActing() {
 		c.busy, c.since = true, now()
 		f.write(i, c, f.out)
 	}
+}
+
+// publishFrom makes client i have an action re-sent to the first channel.
+func (f *fleet) publishFrom(i int) {
+	c := &f.clients[i]
+	if c.state != ready {
+		return
+	}
+	m := f.tally.publish(0, now())
+	f.message = fmt.Appendf(f.message[:0], `{"type":"bench/pub","channel":"%s","m":"%d.%d.%d"}`, f.channelName(0), m.channel, m.seq, m.publication)
+	f.out = f.out[:0]
+	f.act(c, f.message)
+	f.write(i, c, f.out)
 }
 
 // busy is how many clients wait for an outcome.

@@ -61,7 +61,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func parseOptions(args []string) (*options, error) {
 	o := &options{serverCPU: -1}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.scenarios, "scenario", "all", "what to run, separated by commas: idle, fanout, manychan, roundtrip, storm, stuck or all")
+	flags.StringVar(&o.scenarios, "scenario", "all", "what to run, separated by commas: idle, fanout, manychan, clientpub, roundtrip, storm, stuck or all")
 	flags.StringVar(&o.server, "server", "", "program to start; it reads the LOGUX_ variables (default: ./cmd/node, built for the run)")
 	flags.Var(&o.env, "env", "a variable for the program, KEY=VALUE; may be repeated")
 	flags.StringVar(&o.url, "url", "", "ws:// address of a server that runs, instead of -server; its back-end is this program, see -listen")
@@ -73,7 +73,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.StringVar(&o.compare, "compare", "", "bare: run idle and fanout on a bare epoll program too, alternately, and print ratios")
 	flags.IntVar(&o.rounds, "rounds", 1, "how often everything is run; the table has medians")
 	flags.IntVar(&o.idleClients, "idle-clients", 15_000, "clients of idle")
-	flags.IntVar(&o.clients, "clients", 1000, "clients of fanout, manychan and stuck")
+	flags.IntVar(&o.clients, "clients", 1000, "clients of fanout, manychan, clientpub and stuck")
 	flags.IntVar(&o.actors, "actors", 200, "clients of roundtrip")
 	flags.IntVar(&o.stormClients, "storm-clients", 5000, "clients of storm")
 	flags.IntVar(&o.stuck, "stuck", 10, "clients of stuck that do not read")

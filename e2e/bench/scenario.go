@@ -19,6 +19,7 @@ var scenarios = []scenario{
 	{"idle", idle},
 	{"fanout", fanout},
 	{"manychan", manyChannels},
+	{"clientpub", clientPublishes},
 	{"roundtrip", roundTrip},
 	{"storm", storm},
 	{"stuck", stuckReaders},
@@ -34,10 +35,10 @@ type measurement struct {
 }
 
 // connect brings n clients up, so many at a time; each subscribes to one of the channels, or to none if
-// there are no channels. It reports whether all are ready.
-func (b *bench) connect(m *measurement, n, channels, parallel int) bool {
+// there are no channels. The last silent ones subscribe to nothing. It reports whether any is ready.
+func (b *bench) connect(m *measurement, n, silent, channels, parallel int) bool {
 	channel := func(i int) int {
-		if channels == 0 {
+		if i >= n-silent || channels == 0 {
 			return -1
 		}
 		return i % channels
@@ -92,7 +93,7 @@ func (m *measurement) verdict() {
 func idle(b *bench, m *measurement) {
 	memory := m.server.process.rss()
 	profiled := b.profile(m, "connect")
-	if !b.connect(m, b.o.idleClients, min(b.o.idleClients, 1000), 200) {
+	if !b.connect(m, b.o.idleClients, 0, min(b.o.idleClients, 1000), 200) {
 		profiled()
 		return
 	}
@@ -115,7 +116,7 @@ func idle(b *bench, m *measurement) {
 
 // fanout: one channel with many subscribers, at the highest rate and at ten publications a second.
 func fanout(b *bench, m *measurement) {
-	if b.connect(m, b.o.clients, 1, 200) {
+	if b.connect(m, b.o.clients, 0, 1, 200) {
 		b.publish(m, "max", b.o.window, 0)
 		b.publish(m, "10ps", 0, 10)
 		m.verdict()
@@ -124,10 +125,29 @@ func fanout(b *bench, m *measurement) {
 
 // manyChannels: many channels with ten subscribers each.
 func manyChannels(b *bench, m *measurement) {
-	if b.connect(m, b.o.clients, max(b.o.clients/10, 1), 200) {
+	if b.connect(m, b.o.clients, 0, max(b.o.clients/10, 1), 200) {
 		b.publish(m, "max", b.o.window, 0)
 		m.verdict()
 	}
+}
+
+// clientPublishes: one client has ten actions a second re-sent to the channel of all the others.
+func clientPublishes(b *bench, m *measurement) {
+	n := b.o.clients + 1
+	if !b.connect(m, n, 1, 1, 200) {
+		return
+	}
+	f, t := m.fleet, m.fleet.tally
+	cpu, start := m.server.process.cpu(), now()
+	for !b.stopped() && now()-start < int64(b.o.time) && f.closed+f.failed == 0 {
+		f.publishFrom(n - 1)
+		f.pass(100 * time.Millisecond)
+	}
+	f.run(5*time.Second, func() bool { return t.open == 0 || b.stopped() })
+	m.add("deliveries_per_s", float64(t.delivered)/seconds(now()-start))
+	m.addLatency("delivery", &t.latency)
+	m.addPer("cpu_s_per_million", m.server.process.cpu()-cpu, float64(t.delivered)/1e6)
+	m.verdict()
 }
 
 // publish loads the control API for a while and adds what came out of it.
@@ -161,7 +181,7 @@ func (b *bench) publish(m *measurement, prefix string, window int, rate float64)
 
 // roundTrip: each client has one action under way all the time.
 func roundTrip(b *bench, m *measurement) {
-	if !b.connect(m, b.o.actors, 0, 200) {
+	if !b.connect(m, b.o.actors, 0, 0, 200) {
 		return
 	}
 	f := m.fleet
@@ -188,7 +208,7 @@ func roundTrip(b *bench, m *measurement) {
 // storm: all clients connect at once.
 func storm(b *bench, m *measurement) {
 	profiled := b.profile(m, "storm")
-	if b.connect(m, b.o.stormClients, min(b.o.stormClients, 1000), b.o.stormClients) {
+	if b.connect(m, b.o.stormClients, 0, min(b.o.stormClients, 1000), b.o.stormClients) {
 		m.verdict()
 	}
 	profiled()
@@ -202,7 +222,7 @@ func stuckReaders(b *bench, m *measurement) {
 	o.size = size
 	c := *b
 	c.o = &o
-	if !c.connect(m, b.o.clients, 1, 200) {
+	if !c.connect(m, b.o.clients, 0, 1, 200) {
 		return
 	}
 	rate := float64(b.o.stuckRate) / size
@@ -217,6 +237,12 @@ func stuckReaders(b *bench, m *measurement) {
 	if m.server.process.pid != 0 {
 		m.add("rss_grown_mb", float64(grown)/1e6)
 	}
+	if without, _ := m.value("without_delivery_p99_ms"); without > 0 {
+		with, _ := m.value("with_delivery_p99_ms")
+		m.add("p99_with_to_without", with/without)
+	}
+	// The end of a connection follows what lies in its socket.
+	m.fleet.run(time.Second, func() bool { return m.fleet.unstick() == stuck })
 	m.add("stuck", float64(stuck))
 	m.add("stuck_closed", float64(m.fleet.unstick()))
 	m.verdict()
