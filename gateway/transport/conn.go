@@ -280,8 +280,7 @@ func (c *Conn) timeout(kind timerKind) {
 	l := c.loop
 	switch kind {
 	case timerOutput:
-		c.doom(CloseSlow)
-		c.settle()
+		c.outputTimeout()
 	case timerInput:
 		l.enter(c)
 		if c.phase == phaseHead {

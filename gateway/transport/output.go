@@ -17,6 +17,8 @@ const (
 	spillOutput = 64 << 10
 	// keptScratch is how large a loop's scratch buffers may stay after an exceptional message.
 	keptScratch = 256 << 10
+	// looks is how often in Limits.WriteTimeout a peer that output waits for is looked at.
+	looks = 8
 	// minDeflate is the shortest message worth compressing.
 	minDeflate = 512
 )
@@ -29,8 +31,10 @@ type outbox struct {
 	timer  timer
 	chunks [][]byte // pooled; those before first are written
 	first  int
-	offset int // how much of the first chunk was written
-	size   int // bytes waiting in all
+	offset int   // how much of the first chunk was written
+	size   int   // bytes waiting in all
+	unsent int   // bytes in the kernel at the last look
+	stale  uint8 // looks since the peer was last seen to take some
 	// The last ping that came while output waited: only that is answered (RFC 6455, section 5.5.3).
 	pong  [ws.MaxControlFramePayloadSize]byte
 	npong int8 // -1 = none
@@ -123,8 +127,44 @@ func (c *Conn) transmit(p []byte) {
 	}
 	c.enqueue(p)
 	if c.blocked && c.out != nil && c.out.timer.at == 0 {
-		c.loop.wheel.set(&c.out.timer, c.loop.now+c.loop.limits.WriteTimeout)
+		c.progress()
 	}
+}
+
+// progress gives the waiting output its full time again.
+func (c *Conn) progress() {
+	c.out.stale = 0
+	c.lookAgain()
+}
+
+func (c *Conn) lookAgain() {
+	c.out.unsent = c.unsent()
+	c.loop.wheel.set(&c.out.timer, c.loop.now+c.loop.limits.WriteTimeout/looks)
+}
+
+// unsent is how much of what was written the peer has not acknowledged.
+func (c *Conn) unsent() int {
+	if c.pipe != nil {
+		return 0
+	}
+	return poll.Unsent(int(c.fd))
+}
+
+// outputTimeout looks whether the peer reads. A slow one may have taken some from the kernel without
+// making room for more: as long as it reads, it is not stuck. What was on its way when the output began to
+// wait counts once, which is why the last look comes one short of the full time.
+func (c *Conn) outputTimeout() {
+	if c.unsent() < c.out.unsent {
+		c.out.stale = 0
+	} else {
+		c.out.stale++
+	}
+	if c.out.stale < looks-1 {
+		c.lookAgain()
+		return
+	}
+	c.doom(CloseSlow)
+	c.settle()
 }
 
 // write gives p to the socket. It returns how much was taken, and false when the socket failed.
@@ -190,10 +230,10 @@ func (c *Conn) drain() {
 		l.stats.OutputWaiting -= int64(n)
 		if n < len(p) {
 			o.offset += n
-			if n > 0 || o.timer.at == 0 {
-				l.wheel.set(&o.timer, l.now+l.limits.WriteTimeout)
-			}
 			c.blocked = true
+			if n > 0 || o.timer.at == 0 {
+				c.progress()
+			}
 			return
 		}
 		l.pool.put(o.chunks[o.first])

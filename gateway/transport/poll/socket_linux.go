@@ -153,6 +153,16 @@ func Write(fd int, b []byte) (int, error) {
 	}
 }
 
+// Unsent is how many bytes of a connection's output are in the kernel, sent ones that the peer has
+// not acknowledged included.
+func Unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // FinishWrites tells the peer that no more bytes follow; reading goes on.
 func FinishWrites(fd int) {
 	// Only a socket that is not connected any more refuses, and then there is nobody to tell.

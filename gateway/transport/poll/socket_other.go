@@ -32,6 +32,9 @@ func Read(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 // Write is not possible here.
 func Write(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
+// Unsent is not known here.
+func Unsent(int) int { return 0 }
+
 // FinishWrites does nothing here.
 func FinishWrites(int) {}
 
