@@ -1,0 +1,442 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"go.uber.org/zap"
+
+	"logux-proxy/wire"
+)
+
+// MembersConfig says how a server takes part in the cluster. A zero value means the default in brackets.
+type MembersConfig struct {
+	Self ServerID
+	// Bind is the address and port for gossip, TCP and UDP, like "10.1.2.3:7946". Port 0 takes a free one.
+	Bind string
+	// Advertise is the address and port by which others reach Bind, when it is another one [Bind].
+	Advertise string
+	// Cluster separates clusters that could reach each other, in bytes at most 64: only servers with the same one gossip.
+	Cluster string
+	// Join names other servers: addresses and DNS names, with or without a port [of Bind].
+	Join     []string
+	Resolver Resolver // of those names [net.DefaultResolver]
+	// Keys encrypt gossip. Without one, gossip has to stay on the loopback interface, unless AllowPlain.
+	Keys       []Key
+	AllowPlain bool
+	Meta       Meta // at the start
+
+	MetaInterval time.Duration // between two updates of Meta, at least [1 s]
+	LeaveTimeout time.Duration // for saying goodbye [3 s]
+	Timeout      time.Duration // of one stream to another server [5 s]
+
+	Log *zap.Logger
+
+	transport memberlist.NodeAwareTransport // for tests [the network]
+	tune      func(*memberlist.Config)      // for tests
+}
+
+// metaUrgent is the time between updates when something changed that others act on.
+const metaUrgent = 100 * time.Millisecond
+
+func (c *MembersConfig) defaults() {
+	duration := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	duration(&c.MetaInterval, time.Second)
+	duration(&c.LeaveTimeout, 3*time.Second)
+	duration(&c.Timeout, 5*time.Second)
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+}
+
+// maxCluster leaves room in a packet: the label stands in front of each.
+const maxCluster = 64
+
+func (c *MembersConfig) validate() (bind, advertise netip.AddrPort, seeds []seed, err error) {
+	fail := func(format string, args ...any) (netip.AddrPort, netip.AddrPort, []seed, error) {
+		return netip.AddrPort{}, netip.AddrPort{}, nil, fmt.Errorf("cluster: "+format, args...)
+	}
+	if !c.Self.valid() {
+		return fail("%q is not a server's ID", c.Self)
+	}
+	if len(c.Cluster) > maxCluster {
+		return fail("the cluster's name has %d bytes, over %d", len(c.Cluster), maxCluster)
+	}
+	if err := c.Meta.validate(); err != nil {
+		return netip.AddrPort{}, netip.AddrPort{}, nil, err
+	}
+	if bind, err = parseGossipAddr(c.Bind); err != nil {
+		return fail("gossip address %q: %w", c.Bind, err)
+	}
+	if advertise = bind; c.Advertise != "" {
+		if advertise, err = parseGossipAddr(c.Advertise); err != nil || advertise.Addr().IsUnspecified() || advertise.Port() == 0 {
+			return fail("advertised gossip address %q: it must be one address with a port", c.Advertise)
+		}
+	}
+	if bind.Addr().IsUnspecified() && bind.Addr().Is6() && c.Advertise == "" {
+		return fail("gossip address %q: an address to advertise is needed", c.Bind)
+	}
+	if !bind.Addr().IsLoopback() && len(c.Keys) == 0 && !c.AllowPlain {
+		return fail("gossip address %q is not a loopback address: a gossip key is needed", c.Bind)
+	}
+	if len(c.Join) > maxJoinNames {
+		return fail("%d servers to join, over %d", len(c.Join), maxJoinNames)
+	}
+	for _, text := range c.Join {
+		s, err := parseSeed(text, bind.Port())
+		if err != nil || s.host == "" || s.port == 0 {
+			return fail("server to join %q: it must be a name or an address, and a port where gossip has none", text)
+		}
+		seeds = append(seeds, s)
+	}
+	return bind, advertise, seeds, nil
+}
+
+var errNoIP = errors.New("it must be an IP address and a port")
+
+// parseGossipAddr reads an address and a port. memberlist takes every other text for all interfaces.
+func parseGossipAddr(text string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, errNoIP
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, errNoIP
+	}
+	switch host {
+	case "":
+		host = "0.0.0.0"
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, errNoIP
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), nil
+}
+
+// Members knows which servers are alive, by gossip: eventually, and never surely. Nothing depends on it for being
+// right; it decides who is asked, and when somebody is worth replacing. Any goroutine may call its methods.
+type Members struct {
+	// Static.
+	cfg             MembersConfig
+	bind, advertise netip.AddrPort
+	seeds           []seed
+	log             *zap.Logger
+	view            *viewer
+	lost            lostPeers
+	receive         func([]byte) // of every user message, set before Run
+	started         chan struct{}
+	kick            chan struct{} // the meta changed
+
+	joins, leaves, refused, metas atomic.Int64
+
+	mu sync.Mutex
+	// Guarded by mu.
+	meta    Meta
+	urgent  bool
+	list    *memberlist.Memberlist // while Run runs
+	ring    *memberlist.Keyring
+	addr    netip.AddrPort
+	leaving chan struct{} // closed when the goodbye is said; nil while nobody wants to leave
+}
+
+// NewMembers checks the configuration. Nothing happens before Run.
+func NewMembers(c MembersConfig) (*Members, error) {
+	c.defaults()
+	bind, advertise, seeds, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	ring, err := newKeyring(c.Keys)
+	if err != nil {
+		return nil, err
+	}
+	c.Meta.clamp()
+	return &Members{
+		cfg: c, bind: bind, advertise: advertise, seeds: seeds,
+		log:     c.Log,
+		view:    newViewer(c.Self),
+		started: make(chan struct{}),
+		kick:    make(chan struct{}, 1),
+		meta:    c.Meta,
+		ring:    ring,
+	}, nil
+}
+
+// Run takes part in the cluster until ctx ends; then it says goodbye, unless Leave did, and returns when
+// its goroutines are gone. It returns an error when the address cannot be bound. It may be called once.
+func (m *Members) Run(ctx context.Context) error {
+	list, err := m.create()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	running.Go(func() { m.updateMeta(ctx, list) })
+	j := &joiner{m: m, seeds: m.seeds, log: m.log, failed: make(map[string]bool), join: func(addr netip.AddrPort) error {
+		if _, err := list.Join([]string{addr.String()}); err != nil {
+			return fmt.Errorf("cluster: joining %s: %w", addr, err)
+		}
+		return nil
+	}}
+	running.Go(func() { j.run(ctx, m.started) })
+	<-ctx.Done()
+	m.Leave()
+	m.mu.Lock()
+	m.list = nil
+	m.mu.Unlock()
+	err = list.Shutdown() // ends all streams, and with them what waits for one
+	running.Wait()
+	if err != nil {
+		return fmt.Errorf("cluster: ending gossip: %w", err)
+	}
+	return nil
+}
+
+// create starts memberlist.
+func (m *Members) create() (*memberlist.Memberlist, error) {
+	logger := newGossipLog(m.log)
+	inner := m.cfg.transport
+	if inner == nil {
+		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{m.bind.Addr().String()},
+			BindPort:  int(m.bind.Port()),
+			Logger:    logger,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cluster: gossip address %s: %w", m.bind, err)
+		}
+		inner = t
+	}
+	c := memberlist.DefaultLANConfig()
+	c.Name = string(m.cfg.Self)
+	c.Transport = newGossipTransport(inner)
+	c.BindAddr, c.BindPort = m.bind.Addr().String(), int(m.bind.Port())
+	if m.cfg.Advertise != "" {
+		c.AdvertiseAddr, c.AdvertisePort = m.advertise.Addr().String(), int(m.advertise.Port())
+	}
+	c.Label = m.cfg.Cluster
+	c.Keyring = m.ring
+	c.Logger = logger
+	c.Delegate, c.Events, c.Alive = delegate{m}, delegate{m}, delegate{m}
+	c.EnableCompression = false // what is large has been encoded tightly, and unpacking is what strangers like to abuse
+	c.TCPTimeout = m.cfg.Timeout
+	// A server that was killed is dead to the others within 10 s: the probe that finds it takes one interval, the suspicion
+	// lasts 3 to 6 s, by how many confirm it.
+	c.ProbeInterval, c.ProbeTimeout = time.Second, 500*time.Millisecond
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 2
+	c.PushPullInterval = 15 * time.Second
+	if m.cfg.tune != nil {
+		m.cfg.tune(c)
+	}
+	list, err := memberlist.Create(c)
+	if err != nil {
+		err = errors.Join(err, c.Transport.Shutdown())
+		return nil, fmt.Errorf("cluster: starting gossip: %w", err)
+	}
+	self := list.LocalNode()
+	m.mu.Lock()
+	m.list, m.addr = list, memberOf(self).Addr
+	m.mu.Unlock()
+	return list, nil
+}
+
+// Started is closed when Run has joined the others, or found that there are none to join.
+func (m *Members) Started() <-chan struct{} { return m.started }
+
+// Addr is where this server gossips; the zero value before Run has begun.
+func (m *Members) Addr() netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.addr
+}
+
+// Self is the ID of this server.
+func (m *Members) Self() ServerID { return m.cfg.Self }
+
+// View returns who is in the cluster.
+func (m *Members) View() *View { return m.view.current.Load() }
+
+// Peers returns the node IDs of the other servers. The caller must not change it.
+func (m *Members) Peers() []wire.NodeID { return m.View().peers }
+
+// Alive reports whether a server is a member. A server that was not heard of for some seconds is one still, and one
+// behind a broken network is none, though it lives.
+func (m *Members) Alive(id ServerID) bool {
+	_, ok := m.View().Get(id)
+	return ok
+}
+
+// Meta returns what this server tells about itself.
+func (m *Members) Meta() Meta {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.meta
+}
+
+// SetLoad tells the others how many clients are connected here, and how many per cent of what this server can bear its
+// load is.
+func (m *Members) SetLoad(connections, percent int) {
+	m.change(false, func(meta *Meta) { meta.Connections, meta.Load = connections, percent })
+}
+
+// SetDraining tells the others that this server is about to leave.
+func (m *Members) SetDraining(draining bool) {
+	m.change(true, func(meta *Meta) { meta.Draining = draining })
+}
+
+// SetBus tells the others how this server stands with the bus.
+func (m *Members) SetBus(state BusState) {
+	m.change(true, func(meta *Meta) { meta.Bus = state[:min(len(state), maxBus)] })
+}
+
+func (m *Members) change(urgent bool, change func(*Meta)) {
+	m.mu.Lock()
+	old := m.meta
+	change(&m.meta)
+	m.meta.clamp()
+	changed := m.meta != old
+	m.urgent = m.urgent || changed && urgent
+	m.mu.Unlock()
+	if changed {
+		m.kickMeta()
+	}
+}
+
+// updateMeta tells the others of changes at a bounded rate.
+func (m *Members) updateMeta(ctx context.Context, list *memberlist.Memberlist) {
+	told, at := m.Meta(), time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.kick:
+		case <-timer.C:
+		}
+		m.mu.Lock()
+		meta, gap := m.meta, m.cfg.MetaInterval
+		if m.urgent {
+			gap = min(gap, metaUrgent)
+		}
+		m.mu.Unlock()
+		if meta == told {
+			continue
+		}
+		if wait := gap - time.Since(at); wait > 0 {
+			timer.Reset(wait)
+			continue
+		}
+		m.mu.Lock()
+		m.urgent = false
+		m.mu.Unlock()
+		// Nobody waits for the broadcast to be out: its time-out is no failure.
+		_ = list.UpdateNode(time.Nanosecond)
+		told, at = meta, time.Now()
+		m.metas.Add(1)
+		m.kickMeta() // what changed meanwhile
+	}
+}
+
+func (m *Members) kickMeta() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// SetKeys replaces the gossip keys of a running server: ParseKeys says in which steps. A cluster without
+// encryption cannot be given one while it runs.
+func (m *Members) SetKeys(keys []Key) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return rotate(m.ring, keys)
+}
+
+// Leave says goodbye, so that the others know at once, and blocks until one of them has heard it or LeaveTimeout has
+// passed. The server goes on to answer until Run ends, but is no member any more. SetDraining should have been
+// called before: the others look for one that went without.
+func (m *Members) Leave() {
+	m.mu.Lock()
+	list, leaving := m.list, m.leaving
+	first := leaving == nil
+	if first {
+		leaving = make(chan struct{})
+		m.leaving = leaving
+	}
+	m.mu.Unlock()
+	if !first {
+		<-leaving
+		return
+	}
+	defer close(leaving)
+	if list == nil {
+		return
+	}
+	if err := list.Leave(m.cfg.LeaveTimeout); err != nil {
+		m.log.Warn("No other server heard the goodbye", zap.Error(err))
+	}
+}
+
+var errNotRunning = errors.New("cluster: gossip is not running")
+
+// send hands a message to a member over a stream. It blocks for Timeout at most; no error does not mean that the
+// member has read it.
+func (m *Members) send(to *Member, msg []byte) error {
+	m.mu.Lock()
+	list := m.list
+	m.mu.Unlock()
+	if list == nil {
+		return errNotRunning
+	}
+	node := memberlist.Node{Name: string(to.ID), Addr: to.Addr.Addr().AsSlice(), Port: to.Addr.Port()}
+	if err := list.SendReliable(&node, msg); err != nil {
+		return fmt.Errorf("cluster: sending to %s: %w", to.ID, err)
+	}
+	return nil
+}
+
+// MembersStats counts what happened since the start.
+type MembersStats struct {
+	Members int   // now, with this server
+	Joins   int64 // of other servers
+	Leaves  int64 // of other servers, whether they said goodbye or not
+	Refused int64 // servers that there was no room for
+	Metas   int64 // updates of Meta sent
+	Score   int   // memberlist's health score of this server: 0 is well
+}
+
+// Stats returns the counters.
+func (m *Members) Stats() MembersStats {
+	s := MembersStats{
+		Members: len(m.View().Members),
+		Joins:   m.joins.Load(), Leaves: m.leaves.Load(), Refused: m.refused.Load(), Metas: m.metas.Load(),
+	}
+	m.mu.Lock()
+	list := m.list
+	m.mu.Unlock()
+	if list != nil {
+		s.Score = list.GetHealthScore()
+	}
+	return s
+}
