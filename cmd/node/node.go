@@ -139,6 +139,7 @@ func (n *node) Run(ctx context.Context) error {
 	}
 	stopAdmin := serve(n.admin.Run)
 	stopSweep := serve(func(ctx context.Context) error { n.gateway.Run(ctx); return nil })
+	stopGivingBack := serve(func(ctx context.Context) error { giveBack(ctx); return nil })
 	stopServer := serve(n.server.Run)
 	stopControl := serve(n.control.Run)
 	logStart(n.log, n.config, n.server.Addr().String(), n.control.addr(), n.admin.addr())
@@ -152,6 +153,7 @@ func (n *node) Run(ctx context.Context) error {
 	stopControl()
 	stopServer()
 	stopSweep()
+	stopGivingBack()
 	n.backend.Close()
 	stopAdmin()
 	running.Wait()
