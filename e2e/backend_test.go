@@ -173,11 +173,6 @@ func byType(actionType string) match {
 	return func(c *backendtest.Command) bool { return !c.Auth && c.Type == actionType }
 }
 
-// byUser picks the actions of a user.
-func byUser(user string) match {
-	return func(c *backendtest.Command) bool { return !c.Auth && c.User() == user }
-}
-
 // byCounter picks the INC actions of a counter.
 func byCounter(channel string) match {
 	return func(c *backendtest.Command) bool { return c.Type == "INC" && field(c.Action, "counter") == channel }

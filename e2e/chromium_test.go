@@ -39,7 +39,6 @@ func runNode[T any](t *testing.T, script string, args ...string) []T {
 
 // A demo is the running program behind make demo.
 type demo struct {
-	url    string
 	cmd    *exec.Cmd
 	log    logBuffer
 	exited chan struct{}

@@ -230,12 +230,6 @@ func (c *client) close() {
 	c.wg.Wait()
 }
 
-// cut resets the connection as a lost network does.
-func (c *client) cut() {
-	_ = c.conn.(*net.TCPConn).SetLinger(0)
-	c.close()
-}
-
 // all returns the messages so far.
 func (c *client) all() []message {
 	c.mu.Lock()

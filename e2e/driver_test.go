@@ -259,16 +259,6 @@ func (c *jsClient) mustSync(t testing.TB, action string) {
 	}
 }
 
-// add puts an action into the client's log and returns its ID; nobody waits for the outcome.
-func (c *jsClient) add(t testing.TB, action string) string {
-	t.Helper()
-	var added struct{ ID string }
-	if err := json.Unmarshal(c.d.do(t, map[string]any{"do": "add", "client": c.name, "action": json.RawMessage(action)})(), &added); err != nil {
-		t.Fatal(err)
-	}
-	return added.ID
-}
-
 // events returns what happened to the client so far.
 func (c *jsClient) events() []event {
 	c.d.mu.Lock()

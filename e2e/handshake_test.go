@@ -51,7 +51,8 @@ func statusOf(t *testing.T, conn net.Conn) (status int, header http.Header, ende
 	}
 	_, err = r.ReadByte()
 	var timeout net.Error
-	return res.StatusCode, res.Header, !(errors.As(err, &timeout) && timeout.Timeout())
+	stays := errors.As(err, &timeout) && timeout.Timeout()
+	return res.StatusCode, res.Header, !stays
 }
 
 // upgrade is an honest upgrade request, without the empty line at its end.

@@ -16,8 +16,8 @@ func TestBackendTestSuite(t *testing.T) {
 	p := startProxy(t, srv.URL, nil)
 	type line struct{ Title, Error string }
 	lines := runNode[line](t, "backend-test.js", "ws://"+p.addr+"/", srv.URL, secret)
-	if len(lines) != 21 {
-		t.Errorf("%d cases were played, want 21", len(lines))
+	if len(lines) != 20 {
+		t.Errorf("%d cases were played, want 20", len(lines))
 	}
 	for _, l := range lines {
 		if l.Error != "" {

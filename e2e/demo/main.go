@@ -69,12 +69,12 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	defer backend.Close()
+	defer backend.Close() //nolint:errcheck // the program ends
 	web, err := serve(s.page, page("ws://"+s.proxy, script))
 	if err != nil {
 		return err
 	}
-	defer web.Close()
+	defer web.Close() //nolint:errcheck // the program ends
 
 	p, err := startProxy(ctx, s, "http://"+backend.Addr+"/logux", secret)
 	if err != nil {

@@ -114,12 +114,6 @@ const verbs = {
     }
   },
 
-  // Adds without waiting for the outcome and answers with the new action's ID.
-  async add({ client: name, action, meta }) {
-    let added = await clients.get(name).log.add(action, { sync: true, ...meta })
-    return { id: added ? added.id : null }
-  },
-
   headers({ client: name, headers }) {
     clients.get(name).node.setLocalHeaders(headers)
     return {}
@@ -128,11 +122,6 @@ const verbs = {
   state({ client: name }) {
     let client = clients.get(name)
     return { connected: client.node.connected, reconnecting: client.node.connection.reconnecting }
-  },
-
-  disconnect({ client: name }) {
-    clients.get(name).node.connection.disconnect('error')
-    return {}
   },
 
   destroy({ client: name }) {
