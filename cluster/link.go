@@ -100,7 +100,7 @@ func (k *link) runSend(ctx context.Context) {
 	defer timer.Stop()
 	defer k.drop()
 	for {
-		msg, wait := k.next(time.Now())
+		msg, data, wait := k.next(time.Now())
 		if msg == nil {
 			timer.Reset(wait)
 			select {
@@ -118,24 +118,26 @@ func (k *link) runSend(ctx context.Context) {
 		if err != nil {
 			k.links.log.Debug("Sending to a server failed; it is tried again", zap.Error(err))
 		}
-		k.sent(err, time.Now())
+		if data {
+			k.sent(err, time.Now())
+		}
 	}
 }
 
-// next returns the message to send now, or how long there is none.
-func (k *link) next(now time.Time) (msg []byte, wait time.Duration) {
+// next returns the message to send now, and whether there are pieces in it; or how long there is none.
+func (k *link) next(now time.Time) (msg []byte, data bool, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.flight == nil && len(k.queue) > 0 {
 		k.departLocked()
 	}
 	f := k.flight
-	data := f != nil && !now.Before(f.due)
+	data = f != nil && !now.Before(f.due)
 	if !data && !k.ackDue {
 		if f != nil {
-			return nil, f.due.Sub(now)
+			return nil, false, f.due.Sub(now)
 		}
-		return nil, time.Hour
+		return nil, false, time.Hour
 	}
 	h := linkHeader{from: k.links.members.Self(), to: k.to.ID, stream: k.stream, acked: k.theirs, ack: k.processed}
 	k.ackDue = false
@@ -146,7 +148,7 @@ func (k *link) next(now time.Time) (msg []byte, wait time.Duration) {
 		}
 		h.seq, pieces = k.seq, f.pieces
 	}
-	return append(h.append(make([]byte, 0, 2*maxServerID+len(pieces))), pieces...), 0
+	return append(h.append(make([]byte, 0, 2*maxServerID+len(pieces))), pieces...), data, 0
 }
 
 // departLocked makes a message of what is queued.
@@ -184,8 +186,8 @@ func (k *link) sent(err error, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.flight
-	if f == nil || now.Before(f.due) {
-		return // it was acknowledged meanwhile, or it was not what was sent
+	if f == nil {
+		return // it was acknowledged meanwhile
 	}
 	wait := linkAckTime
 	if err != nil {

@@ -1,0 +1,300 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"logux-proxy/wire"
+)
+
+// A gossipNet is a network in memory for servers, on memberlist's own, with faults. It is made for
+// testing/synctest: hours of gossip take milliseconds.
+type gossipNet struct {
+	mock memberlist.MockNetwork
+	free []*memberlist.MockTransport // made beforehand: the mock does not expect newcomers while it is used
+	stop chan struct{}
+	wait sync.WaitGroup
+
+	mu sync.Mutex
+	// Guarded by mu.
+	cut    func(from, to string) bool // addresses
+	noUDP  bool
+	frozen map[string]bool // addresses where nobody reads
+}
+
+func newGossipNet(t *testing.T) *gossipNet {
+	t.Helper()
+	n := &gossipNet{stop: make(chan struct{}), frozen: make(map[string]bool)}
+	for range 16 {
+		n.free = append(n.free, n.mock.NewTransport(fmt.Sprint(len(n.free))))
+	}
+	t.Cleanup(func() {
+		<-time.After(time.Minute) // memberlist does not wait for the probes that it has under way
+		close(n.stop)
+		n.wait.Wait()
+	})
+	return n
+}
+
+// partition lets servers talk only within their group. No groups: everybody with everybody.
+func (n *gossipNet) partition(groups ...[]*server) {
+	group := make(map[string]int)
+	for i, servers := range groups {
+		for _, s := range servers {
+			group[s.addr] = i + 1
+		}
+	}
+	n.cutWhere(func(from, to string) bool { return group[from] != group[to] })
+}
+
+func (n *gossipNet) cutWhere(cut func(from, to string) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = cut
+}
+
+func (n *gossipNet) isCut(from, to string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cut != nil && n.cut(from, to)
+}
+
+func (n *gossipNet) freeze(s *server, frozen bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen[s.addr] = frozen
+}
+
+func (n *gossipNet) isFrozen(addr string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.frozen[addr]
+}
+
+// transport returns the place of one server.
+func (n *gossipNet) transport() *faultyTransport {
+	mock := n.free[0]
+	n.free = n.free[1:]
+	ip, port, _ := mock.FinalAdvertiseAddr("", 0)
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip.To4())), uint16(port)).String()
+	f := &faultyTransport{MockTransport: mock, net: n, addr: addr, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), down: make(chan struct{})}
+	n.wait.Go(f.pumpPackets)
+	n.wait.Go(f.pumpStreams)
+	return f
+}
+
+// A faultyTransport is a mock transport whose network can be broken, and which can be shut down without
+// stopping those that send to it.
+type faultyTransport struct {
+	*memberlist.MockTransport
+	net     *gossipNet
+	addr    string
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	once    sync.Once
+	down    chan struct{}
+}
+
+func (f *faultyTransport) pumpPackets() {
+	for {
+		select {
+		case <-f.net.stop:
+			return
+		case p := <-f.MockTransport.PacketCh():
+			if f.net.isFrozen(f.addr) {
+				continue
+			}
+			select {
+			case f.packets <- p:
+			case <-f.down:
+			}
+		}
+	}
+}
+
+func (f *faultyTransport) pumpStreams() {
+	for {
+		select {
+		case <-f.net.stop:
+			return
+		case c := <-f.MockTransport.StreamCh():
+			select {
+			case f.streams <- c:
+			case <-f.down:
+				_ = c.Close()
+			}
+		}
+	}
+}
+
+func (f *faultyTransport) PacketCh() <-chan *memberlist.Packet { return f.packets }
+func (f *faultyTransport) StreamCh() <-chan net.Conn           { return f.streams }
+
+func (f *faultyTransport) Shutdown() error {
+	f.once.Do(func() { close(f.down) })
+	return nil
+}
+
+func (f *faultyTransport) WriteTo(b []byte, addr string) (time.Time, error) {
+	f.net.mu.Lock()
+	drop := f.net.noUDP
+	f.net.mu.Unlock()
+	if drop || f.net.isCut(f.addr, addr) {
+		return time.Now(), nil
+	}
+	return f.MockTransport.WriteTo(bytes.Clone(b), addr)
+}
+
+func (f *faultyTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	return f.WriteTo(b, a.Addr)
+}
+
+var errTimeout = errors.New("time-out")
+
+func (f *faultyTransport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	if f.net.isCut(f.addr, addr) || f.net.isCut(addr, f.addr) { // no handshake
+		select {
+		case <-time.After(timeout):
+		case <-f.down:
+		}
+		return nil, errTimeout
+	}
+	if f.net.isFrozen(addr) { // the kernel accepts, and nobody reads
+		ours, theirs := net.Pipe()
+		_ = theirs.SetDeadline(time.Now().Add(time.Minute))
+		return ours, nil
+	}
+	return f.MockTransport.DialTimeout(addr, timeout)
+}
+
+func (f *faultyTransport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return f.DialTimeout(a.Addr, timeout)
+}
+
+// A server is one member of a test's cluster.
+type server struct {
+	members *Members
+	links   *Links
+	addr    string
+	stop    func() // ends it as SIGTERM would, and waits
+
+	mu sync.Mutex
+	// Guarded by mu.
+	frames map[wire.NodeID][]string
+	came   chan struct{}
+	hold   chan struct{} // while it is not nil and open, frames are not taken
+}
+
+// start runs a server until the test ends or stop is called.
+func start(t *testing.T, name string, change func(*MembersConfig), links LinksConfig) *server {
+	t.Helper()
+	c := MembersConfig{Self: NewServerID(wire.NodeID("server:"+name), time.Now()), Bind: "127.0.0.1:0", Meta: Meta{Release: "1.0"}}
+	change(&c)
+	m, err := NewMembers(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{members: m, frames: make(map[wire.NodeID][]string), came: make(chan struct{}, 1)}
+	s.links = NewLinks(links, m)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := m.Run(ctx); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	})
+	running.Go(func() { s.links.Run(ctx) })
+	s.stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(s.stop)
+	select {
+	case <-m.Started():
+	case <-time.After(waitTime):
+		t.Fatalf("%s did not start", name)
+	}
+	s.addr = m.Addr().String()
+	return s
+}
+
+// on returns a change for start: the server is on this network and knows those servers.
+func (n *gossipNet) on(t *testing.T, name string, join ...*server) *server {
+	t.Helper()
+	return n.with(t, name, func(c *MembersConfig) {
+		for _, s := range join {
+			c.Join = append(c.Join, s.addr)
+		}
+	})
+}
+
+func (n *gossipNet) with(t *testing.T, name string, change func(*MembersConfig)) *server {
+	t.Helper()
+	return start(t, name, func(c *MembersConfig) {
+		c.transport = n.transport()
+		change(c)
+	}, LinksConfig{})
+}
+
+// waitTime is the longest that a test waits; with testing/synctest it is not real.
+const waitTime = 30 * time.Second
+
+// until waits for a view with a property and reports whether it came.
+func (s *server) until(within time.Duration, good func(*View) bool) bool {
+	deadline := time.After(within)
+	for {
+		v := s.members.View()
+		if good(v) {
+			return true
+		}
+		select {
+		case <-v.Changed():
+		case <-deadline:
+			return good(s.members.View())
+		}
+	}
+}
+
+// wantPeers waits until s has exactly these peers.
+func (s *server) wantPeers(t *testing.T, within time.Duration, peers ...*server) {
+	t.Helper()
+	var want []ServerID
+	for _, p := range peers {
+		want = append(want, p.members.Self())
+	}
+	slices.Sort(want)
+	if !s.until(within, func(v *View) bool { return slices.Equal(s.others(v), want) }) {
+		t.Fatalf("%s has the peers %v after %v, want %v", s.members.Self(), s.others(s.members.View()), within, want)
+	}
+}
+
+func (s *server) others(v *View) (ids []ServerID) {
+	for _, m := range v.Members {
+		if m.ID != s.members.Self() {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// met waits until each of servers has all others.
+func met(t *testing.T, within time.Duration, servers ...*server) {
+	t.Helper()
+	for _, s := range servers {
+		s.wantPeers(t, within, without(servers, s)...)
+	}
+}
+
+func without(servers []*server, s *server) []*server {
+	return slices.DeleteFunc(slices.Clone(servers), func(o *server) bool { return o == s })
+}
