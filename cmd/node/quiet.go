@@ -32,14 +32,16 @@ type heap struct {
 	allocated uint64 // since the start
 	objects   uint64 // now, garbage included
 	live      uint64 // after the last collection
+	free      uint64 // kept for later and not yet returned to the system
 }
 
 func readHeap() heap {
 	s := []runtimemetrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
 	}
 	runtimemetrics.Read(s)
-	return heap{allocated: s[0].Value.Uint64(), objects: s[1].Value.Uint64(), live: s[2].Value.Uint64()}
+	return heap{allocated: s[0].Value.Uint64(), objects: s[1].Value.Uint64(), live: s[2].Value.Uint64(), free: s[3].Value.Uint64()}
 }
 
 // A heapWatch decides when collecting is worth it.
@@ -50,12 +52,12 @@ type heapWatch struct{ last heap }
 func (w *heapWatch) quiet(now heap) bool {
 	const (
 		little = 50 // allocated since: less than one part in so many of the heap
-		much   = 5  // garbage: more than one part in so many of it
+		much   = 5  // to win: more than one part in so many of it
 		least  = 4 << 20
 	)
 	last := w.last
 	w.last = now
-	garbage := now.objects - min(now.live, now.objects)
+	win := now.free + now.objects - min(now.live, now.objects)
 	return last.allocated != 0 && now.allocated-last.allocated < max(now.objects/little, 64<<10) &&
-		garbage > max(now.objects/much, least)
+		win > max(now.objects/much, least)
 }
