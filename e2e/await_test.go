@@ -7,7 +7,7 @@ import (
 )
 
 // patience bounds every wait for something that must come. It is long because the machine may be busy; a test that holds never waits it out.
-const patience = 30 * time.Second
+var patience = 30 * time.Second
 
 // A news wakes everybody who waits for a condition whenever something changed that the condition may read.
 type news struct {

@@ -14,6 +14,7 @@ import (
 var program = flag.String("proxy", "", "examine this program instead of building ./cmd/node")
 
 func TestMain(m *testing.M) {
+	flag.DurationVar(&patience, "patience", patience, "how long to wait for something that must come")
 	flag.Parse()
 	// The tests mostly wait for other processes, so more of them run at once than there are processors.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
