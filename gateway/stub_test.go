@@ -100,6 +100,14 @@ func (b *stub) authCount() int {
 	return len(b.auths)
 }
 
+// forget lets go what is remembered about the past.
+func (b *stub) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.auths, b.order = nil, nil
+	b.times, b.running = make(map[wire.ActionID]int), make(map[wire.ClientID]int)
+}
+
 func (b *stub) count(id wire.ActionID) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
