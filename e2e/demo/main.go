@@ -80,6 +80,11 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	// The proxy's own first lines come before ours, so that where to click stands last.
+	select {
+	case <-time.After(300 * time.Millisecond):
+	case <-ctx.Done():
+	}
 	fmt.Printf("\n  Open  http://%s/  in two browser windows and click.\n  Ctrl+C stops the demo.\n\n", s.page)
 	select {
 	case <-ctx.Done():
