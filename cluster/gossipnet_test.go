@@ -29,12 +29,13 @@ type gossipNet struct {
 	// Guarded by mu.
 	cut    func(from, to string) bool // addresses
 	noUDP  bool
-	frozen map[string]bool // addresses where nobody reads
+	frozen map[string]bool   // addresses where nobody reads
+	places map[string]string // addresses in the mock
 }
 
 func newGossipNet(t *testing.T) *gossipNet {
 	t.Helper()
-	n := &gossipNet{stop: make(chan struct{}), frozen: make(map[string]bool)}
+	n := &gossipNet{stop: make(chan struct{}), frozen: make(map[string]bool), places: make(map[string]string)}
 	for range 16 {
 		n.free = append(n.free, n.mock.NewTransport(fmt.Sprint(len(n.free))))
 	}
@@ -85,12 +86,28 @@ func (n *gossipNet) isFrozen(addr string) bool {
 func (n *gossipNet) transport() *faultyTransport {
 	mock := n.free[0]
 	n.free = n.free[1:]
-	ip, port, _ := mock.FinalAdvertiseAddr("", 0)
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip.To4())), uint16(port)).String()
-	f := &faultyTransport{MockTransport: mock, net: n, addr: addr, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), down: make(chan struct{})}
+	f := &faultyTransport{MockTransport: mock, net: n, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), down: make(chan struct{})}
+	_, place, _ := mock.FinalAdvertiseAddr("", 0)
+	f.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(place)}), gossipPort).String()
+	n.mu.Lock()
+	n.places[f.addr] = fmt.Sprintf("127.0.0.1:%d", place)
+	n.mu.Unlock()
 	n.wait.Go(f.pumpPackets)
 	n.wait.Go(f.pumpStreams)
 	return f
+}
+
+// gossipPort is the port of every server on a gossipNet. The first has the address 10.0.0.1, the next 10.0.0.2.
+const gossipPort = 7946
+
+// mockAddr is where the mock has the server that our servers know under addr.
+func (n *gossipNet) mockAddr(addr string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if at, ok := n.places[addr]; ok {
+		return at
+	}
+	return "nowhere"
 }
 
 // A faultyTransport is a mock transport whose network can be broken, and which can be shut down without
@@ -137,6 +154,11 @@ func (f *faultyTransport) pumpStreams() {
 	}
 }
 
+func (f *faultyTransport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	ap := netip.MustParseAddrPort(f.addr)
+	return ap.Addr().AsSlice(), int(ap.Port()), nil
+}
+
 func (f *faultyTransport) PacketCh() <-chan *memberlist.Packet { return f.packets }
 func (f *faultyTransport) StreamCh() <-chan net.Conn           { return f.streams }
 
@@ -152,7 +174,7 @@ func (f *faultyTransport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if drop || f.net.isCut(f.addr, addr) {
 		return time.Now(), nil
 	}
-	return f.MockTransport.WriteTo(bytes.Clone(b), addr)
+	return f.MockTransport.WriteTo(bytes.Clone(b), f.net.mockAddr(addr))
 }
 
 func (f *faultyTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
@@ -174,7 +196,7 @@ func (f *faultyTransport) DialTimeout(addr string, timeout time.Duration) (net.C
 		_ = theirs.SetDeadline(time.Now().Add(time.Minute))
 		return ours, nil
 	}
-	return f.MockTransport.DialTimeout(addr, timeout)
+	return f.MockTransport.DialTimeout(f.net.mockAddr(addr), timeout)
 }
 
 func (f *faultyTransport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
@@ -196,7 +218,7 @@ type server struct {
 }
 
 // start runs a server until the test ends or stop is called.
-func start(t *testing.T, name string, change func(*MembersConfig), links LinksConfig) *server {
+func start(t testing.TB, name string, change func(*MembersConfig), links LinksConfig) *server {
 	t.Helper()
 	c := MembersConfig{Self: NewServerID(wire.NodeID("server:"+name), time.Now()), Bind: "127.0.0.1:0", Meta: Meta{Release: "1.0"}}
 	change(&c)
@@ -242,6 +264,7 @@ func (n *gossipNet) with(t *testing.T, name string, change func(*MembersConfig))
 	t.Helper()
 	return start(t, name, func(c *MembersConfig) {
 		c.transport = n.transport()
+		c.Bind = fmt.Sprintf("127.0.0.1:%d", gossipPort)
 		change(c)
 	}, LinksConfig{})
 }
@@ -266,7 +289,7 @@ func (s *server) until(within time.Duration, good func(*View) bool) bool {
 }
 
 // wantPeers waits until s has exactly these peers.
-func (s *server) wantPeers(t *testing.T, within time.Duration, peers ...*server) {
+func (s *server) wantPeers(t testing.TB, within time.Duration, peers ...*server) {
 	t.Helper()
 	var want []ServerID
 	for _, p := range peers {
@@ -288,7 +311,7 @@ func (s *server) others(v *View) (ids []ServerID) {
 }
 
 // met waits until each of servers has all others.
-func met(t *testing.T, within time.Duration, servers ...*server) {
+func met(t testing.TB, within time.Duration, servers ...*server) {
 	t.Helper()
 	for _, s := range servers {
 		s.wantPeers(t, within, without(servers, s)...)

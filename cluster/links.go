@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -72,6 +74,7 @@ type Links struct {
 	receivers [kinds]func(wire.NodeID, []byte)
 	links     map[ServerID]*link
 	byNode    map[wire.NodeID]*link // the newest life of each server
+	peers     []wire.NodeID         // of byNode, in order; replaced, never changed
 }
 
 type linkStats struct {
@@ -113,8 +116,12 @@ func (l *Links) Lane(kind Kind, receive func(from wire.NodeID, frame []byte)) *L
 	return &Lane{links: l, kind: kind % kinds}
 }
 
-// Peers returns the node IDs of the other servers. The caller must not change it.
-func (n *Lane) Peers() []wire.NodeID { return n.links.members.Peers() }
+// Peers returns the node IDs of the servers that there are links to. The caller must not change it.
+func (n *Lane) Peers() []wire.NodeID {
+	n.links.mu.RLock()
+	defer n.links.mu.RUnlock()
+	return n.links.peers
+}
 
 // Send queues a frame for a server and does not block. The frame is not the caller's any more. No error does not
 // mean that it arrives: the server may go away.
@@ -186,6 +193,7 @@ func (l *Links) reconcile(ctx context.Context, view *View, running *sync.WaitGro
 			l.byNode[id.Node()] = k
 		}
 	}
+	l.peers = slices.Sorted(maps.Keys(l.byNode))
 }
 
 // receive takes a message off memberlist: it copies and returns.

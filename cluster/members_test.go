@@ -1,12 +1,9 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -268,34 +265,6 @@ func TestKeyRotation(t *testing.T) {
 			t.Errorf("a short key: %v", err)
 		}
 	})
-}
-
-// lookups is a Resolver whose answers the test sets.
-type lookups struct {
-	mu sync.Mutex
-	// Guarded by mu.
-	ips   []netip.Addr
-	err   error
-	asked int
-}
-
-func (l *lookups) set(err error, ips ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ips, l.err = nil, err
-	for _, ip := range ips {
-		l.ips = append(l.ips, netip.MustParseAddr(ip))
-	}
-}
-
-func (l *lookups) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asked++
-	if network != "ip" || host != "gossip.example" {
-		return nil, errors.New("what?")
-	}
-	return l.ips, l.err
 }
 
 func TestConfigIsChecked(t *testing.T) {
