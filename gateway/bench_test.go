@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"logux-proxy/cluster"
 	"logux-proxy/gateway/transport"
@@ -29,14 +30,17 @@ func newCrowd(t testing.TB, n int) *crowd {
 	t.Helper()
 	c := &crowd{world: newWorld(t, quiet)}
 	c.backend.setProcess((*question).agree)
+	t.Cleanup(c.readers.Wait) // after the clients' own, which end their connections
 	for i := range n {
 		b := c.connect(wire.NodeID(fmt.Sprintf("%d:a:tab", i)))
 		b.act(1, subscribeBody("all"))
 		b.wantProcessed(1)
+		if err := b.conn.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
 		c.readers.Go(func() {
 			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{b.conn}, make([]byte, 4<<10))
 		})
-		t.Cleanup(func() { b.drop(); c.readers.Wait() })
 	}
 	return c
 }
