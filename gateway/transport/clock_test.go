@@ -312,7 +312,7 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
-func TestOnlyTheLastPingIsAnsweredAfterWaitingOutput(t *testing.T) {
+func TestPongsThatWaitAreFew(t *testing.T) {
 	var conn *Conn
 	g := newRig(t, &script{open: func(c *Conn, _ *Request) { conn = c }}, func(c *Config) { c.Limits.Output = 64 << 20 })
 	c := g.connect()
@@ -336,7 +336,7 @@ func TestOnlyTheLastPingIsAnsweredAfterWaitingOutput(t *testing.T) {
 	}
 	c.raw(string(pings))
 	g.turn()
-	if conn.Waiting() != waiting {
+	if conn.Waiting() > waiting+maxPongs*5 {
 		t.Errorf("%d bytes wait after the pings, %d before", conn.Waiting(), waiting)
 	}
 	done := make(chan ws.Frame)
@@ -353,6 +353,9 @@ func TestOnlyTheLastPingIsAnsweredAfterWaitingOutput(t *testing.T) {
 		t.Fatalf("%d bytes", len(f.Payload))
 	}
 	g.turn()
+	for i := range maxPongs {
+		c.expect(ws.OpPong, fmt.Sprint(i))
+	}
 	c.expect(ws.OpPong, "899")
 	if !c.silent() {
 		t.Error("more than one pong")

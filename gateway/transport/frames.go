@@ -280,7 +280,11 @@ func (f *framer) payload(chunk []byte, rules *frameRules) (ev event, v *violatio
 		if f.buf == nil {
 			f.buf = rules.pool.get(len(chunk))
 		}
-		f.buf = append(rules.pool.grow(f.buf, len(chunk), f.size), chunk...)
+		most := rules.message // of a message of which more fragments may come
+		if f.frame.fin {
+			most = f.size
+		}
+		f.buf = append(rules.pool.grow(f.buf, len(chunk), most), chunk...)
 	}
 	if f.left > 0 {
 		return ev, nil

@@ -291,6 +291,27 @@ func TestMemoryOfAMessageIsBounded(t *testing.T) {
 	}
 }
 
+// A message in many small fragments must not be copied again for each of them.
+func TestFragmentsAreNotCopiedAgainAndAgain(t *testing.T) {
+	rules := testRules()
+	rules.fragments = 1 << 20
+	var f framer
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fragment := frame(ws.OpContinuation, false, make([]byte, 64))
+	data := frame(ws.OpBinary, false, make([]byte, 64))
+	for range rules.message / 64 {
+		if _, _, v := f.next(data, rules, false); v != nil {
+			t.Fatal(v)
+		}
+		data = append(data[:0], fragment...)
+	}
+	runtime.ReadMemStats(&after)
+	if total := after.TotalAlloc - before.TotalAlloc; total > 8*uint64(rules.message) {
+		t.Errorf("%d bytes allocated for a message of %d", total, rules.message)
+	}
+}
+
 func TestFragmentsAreBounded(t *testing.T) {
 	rules := testRules()
 	tests := map[string]struct {

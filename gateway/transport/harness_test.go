@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -302,7 +303,12 @@ func (c *client) send(s string) {
 // next reads one frame.
 func (c *client) next() ws.Frame {
 	c.t.Helper()
-	f, err := ws.ReadFrame(c.r)
+	var f ws.Frame
+	var err error
+	if f.Header, err = ws.ReadHeader(c.r); err == nil {
+		f.Payload = make([]byte, f.Header.Length)
+		_, err = io.ReadFull(c.r, f.Payload)
+	}
 	if err != nil {
 		c.t.Fatalf("reading a frame: %v", err)
 	}
@@ -349,6 +355,8 @@ func (c *client) expectGone() {
 		}
 	}
 }
+
+func tcpAddr(s string) *net.TCPAddr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
 
 func describe(op ws.OpCode, p []byte) string {
 	if op == ws.OpClose {

@@ -3,6 +3,7 @@ package transport
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -312,7 +313,7 @@ func BenchmarkParseHead(b *testing.B) {
 		br := bufio.NewReader(nil)
 		for b.Loop() {
 			br.Reset(bytes.NewReader(request))
-			if _, err := http.ReadRequest(br); err != nil && err != io.EOF {
+			if _, err := http.ReadRequest(br); err != nil && !errors.Is(err, io.EOF) {
 				b.Fatal(err)
 			}
 		}

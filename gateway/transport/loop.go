@@ -453,7 +453,7 @@ func (l *Loop) getOutbox(c *Conn) *outbox {
 		o.timer.kind = timerOutput
 	}
 	o.timer.conn = c
-	o.npong = -1
+	o.pongs, o.npong = 0, -1
 	return o
 }
 

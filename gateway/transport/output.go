@@ -19,6 +19,8 @@ const (
 	keptScratch = 256 << 10
 	// looks is how often in Limits.WriteTimeout a peer that output waits for is looked at.
 	looks = 8
+	// maxPongs is how many answers to pings may wait with other output.
+	maxPongs = 16
 	// minDeflate is the shortest message worth compressing.
 	minDeflate = 512
 )
@@ -35,7 +37,9 @@ type outbox struct {
 	size   int   // bytes waiting in all
 	unsent int   // bytes in the kernel at the last look
 	stale  uint8 // looks since the peer was last seen to take some
-	// The last ping that came while output waited: only that is answered (RFC 6455, section 5.5.3).
+	// Answers to pings that came while output waited: how many are part of it, and the last ping
+	// beyond these (RFC 6455, section 5.5.3, lets us answer only that).
+	pongs uint8
 	pong  [ws.MaxControlFramePayloadSize]byte
 	npong int8 // -1 = none
 }
@@ -75,13 +79,17 @@ func (c *Conn) sendClose(code uint16, text string) {
 	c.queue(appendClose(l.frame[:0], code, text))
 }
 
-// sendPong answers a ping, at once or, while output waits, when that has left and no later ping has come.
+// sendPong answers a ping. While output waits, a few answers join it; of the pings beyond them only the
+// last is answered, when the output has left.
 func (c *Conn) sendPong(payload []byte) {
-	if c.out != nil {
-		c.out.npong = int8(copy(c.out.pong[:], payload))
-		return
-	}
 	l := c.loop
+	if o := c.out; o != nil {
+		if o.pongs >= maxPongs {
+			o.npong = int8(copy(o.pong[:], payload))
+			return
+		}
+		o.pongs++
+	}
 	l.out = appendHeader(l.out, ws.OpPong, false, len(payload))
 	l.out = append(l.out, payload...)
 }
