@@ -379,8 +379,14 @@ func (c *client) subscribe(t testing.TB, channel string) {
 // settle waits until everything that was sent to the client before has come: a marker of the control API comes last.
 func (c *client) settle(t testing.TB, p *proxy) {
 	t.Helper()
+	c.settleBy(t, p.addr)
+}
+
+// settleBy is settle through the control API at addr.
+func (c *client) settleBy(t testing.TB, addr string) {
+	t.Helper()
 	marker := fmt.Sprintf("MARK %d", marks.Add(1))
-	p.send(t, fmt.Sprintf(`{"type":%q}`, marker), fmt.Sprintf(`{"nodes":[%s]}`, quote(c.nodeID)))
+	post(t, addr, fmt.Sprintf(`{"type":%q}`, marker), fmt.Sprintf(`{"nodes":[%s]}`, quote(c.nodeID)))
 	c.awaitAction(t, quote(marker))
 }
 

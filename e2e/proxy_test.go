@@ -161,7 +161,12 @@ func (p *proxy) metric(t testing.TB, name string) float64 {
 // control posts body to the control API and returns status and body of the answer.
 func (p *proxy) control(t testing.TB, body string) (int, string) {
 	t.Helper()
-	res, err := http.Post("http://"+p.addr+"/", "application/json", strings.NewReader(body))
+	return control(t, p.addr, body)
+}
+
+func control(t testing.TB, addr, body string) (int, string) {
+	t.Helper()
+	res, err := http.Post("http://"+addr+"/", "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatalf("control API: %v", err)
 	}
@@ -176,11 +181,21 @@ func (p *proxy) control(t testing.TB, body string) (int, string) {
 // send has the control API send one action and fails unless it was accepted.
 func (p *proxy) send(t testing.TB, action, meta string) {
 	t.Helper()
-	status, body := p.control(t, fmt.Sprintf(
-		`{"version":4,"secret":%q,"commands":[{"command":"action","action":%s,"meta":%s}]}`, secret, action, meta))
+	post(t, p.addr, action, meta)
+}
+
+// post is send through the control API at addr.
+func post(t testing.TB, addr, action, meta string) {
+	t.Helper()
+	status, body := control(t, addr, controlBody(action, meta))
 	if status != http.StatusOK || body != "" {
 		t.Fatalf("control API answered %d %q to %s, want 200 and no body", status, body, action)
 	}
+}
+
+// controlBody is a control request with one action.
+func controlBody(action, meta string) string {
+	return fmt.Sprintf(`{"version":4,"secret":%q,"commands":[{"command":"action","action":%s,"meta":%s}]}`, secret, action, meta)
 }
 
 // A logBuffer collects what a process writes.

@@ -11,11 +11,6 @@ import (
 	"logux-proxy/backend/backendtest"
 )
 
-// controlBody is a control request with one action.
-func controlBody(action, meta string) string {
-	return fmt.Sprintf(`{"version":4,"secret":%q,"commands":[{"command":"action","action":%s,"meta":%s}]}`, secret, action, meta)
-}
-
 // Loading data calls the control API from inside an open request (Rails, PHP). With one request in flight at most, that must not wait for itself:
 // "no limit or lock may be shared between the two directions".
 func TestControlCallFromInsideAnOpenRequest(t *testing.T) {
