@@ -260,6 +260,18 @@ func undoEvent(id wire.ActionID, reason, body string) string {
 	return fmt.Sprintf(`action {"type":"logux/undo","id":%q,"reason":%q,"action":%s}`, id, reason, body)
 }
 
+// wantAction checks the next action; acknowledgements may stand before it.
+func (c *browser) wantAction(event string) {
+	c.t.Helper()
+	e := c.next()
+	for contains(e, "synced ") {
+		e = c.next()
+	}
+	if e != event {
+		c.t.Fatalf("%s got %q, want %q", c.node, e, event)
+	}
+}
+
 // wantAll checks the next events, which may come in any order.
 func (c *browser) wantAll(events ...string) {
 	c.t.Helper()

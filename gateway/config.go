@@ -109,7 +109,7 @@ func (c *Config) validate() error {
 	case c.Attempts == nil:
 		return errors.New("gateway: no count of wrong attempts")
 	case c.Session.Server.User() != wire.ServerUser:
-		return errors.New("gateway: the server's node ID must start with server:")
+		return errors.New("gateway: the server's node ID has another user than server")
 	}
 	return nil
 }

@@ -17,7 +17,10 @@ type book struct {
 	*ledger
 }
 
-func newBook(t testing.TB) *book { return &book{t: t, ledger: newLedger()} }
+func newBook(t testing.TB) *book {
+	t.Helper()
+	return &book{t: t, ledger: newLedger()}
+}
 
 func testPeer(node wire.NodeID) *peer { return &peer{member: hub.Member[*peer]{Node: node}} }
 

@@ -113,7 +113,9 @@ func (j *job) settle(reason wire.Reason, why *cause) {
 	if failed {
 		out = g.undo(j.action, reason)
 		if j.resent {
-			g.publish(out, withoutAuthor(&j.targets, j.client.id), j.client.id)
+			if err := g.publish(out, withoutAuthor(&j.targets, j.client.id), j.client.id); err != nil {
+				g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
+			}
 		}
 	} else {
 		out = g.processed(j.action.ID)

@@ -141,12 +141,13 @@ type listening struct {
 }
 
 func simulate(t *testing.T, seed uint64) {
+	t.Helper()
 	bus := cluster.NewLocal()
 	s := &sim{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 0)), last: make(map[string]map[wire.ClientID]int),
 		number: make(map[wire.ActionID]int), undone: make(map[wire.ActionID]bool),
 	}
-	b := newStub()
+	b := newStub(t)
 	b.setProcess(s.process)
 	var worlds []*world
 	for i := range simServers {

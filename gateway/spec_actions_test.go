@@ -234,9 +234,9 @@ func TestSpecActionAnswers(t *testing.T) {
 	q.approve()
 	q.processed()
 	for i := range 19 {
-		author.want(fmt.Sprintf(`action {"type":"data","n":%d}`, i+4))
+		author.wantAction(fmt.Sprintf(`action {"type":"data","n":%d}`, i+4))
 	}
-	author.wantProcessed(1)
+	author.wantAction(processedEvent(author.id(1)))
 	if g := author.got[0]; g.id.Node() != "server" || g.subprotocol != "9" {
 		t.Errorf("%+v", g)
 	}

@@ -27,10 +27,14 @@ type stub struct {
 	wait sync.WaitGroup
 }
 
-func newStub() *stub {
-	return &stub{
+// newStub makes a stub whose goroutines are waited for when the test's servers have ended.
+func newStub(t testing.TB) *stub {
+	t.Helper()
+	b := &stub{
 		asked: make(chan *question, 10_000), times: make(map[wire.ActionID]int), running: make(map[wire.ClientID]int),
 	}
+	t.Cleanup(b.wait.Wait)
+	return b
 }
 
 // Authenticate implements Backend.

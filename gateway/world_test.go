@@ -39,7 +39,7 @@ func (r *relay) Receive(e *wire.Envelope) { r.g.Load().Receive(e) }
 // newWorld runs a server alone on its bus until the test ends.
 func newWorld(t testing.TB, change func(c *Config)) *world {
 	t.Helper()
-	return joinWorld(t, cluster.NewLocal(), "server:one", newStub(), change)
+	return joinWorld(t, cluster.NewLocal(), "server:one", newStub(t), change)
 }
 
 // joinWorld runs a server on a bus with others. The first of them to be made is the last to end.
@@ -73,7 +73,6 @@ func joinWorld(t testing.TB, bus *cluster.Local, id wire.NodeID, b *stub, change
 	})
 	running.Go(func() { w.g.Run(ctx) })
 	t.Cleanup(func() {
-		b.wait.Wait()
 		cancel()
 		running.Wait()
 		port.Detach()

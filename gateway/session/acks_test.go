@@ -42,6 +42,7 @@ func (m *ackModel) take(now time.Duration) (numbers []int64) {
 
 // syncedNumbers are the numbers of the synced messages in out.
 func syncedNumbers(t testing.TB, out *Ready) (numbers []int64) {
+	t.Helper()
 	out.Messages(func(kind wire.MessageType, text []byte) {
 		if kind != wire.MessageSynced {
 			return

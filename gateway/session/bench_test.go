@@ -10,6 +10,7 @@ import (
 // feed returns a function that gives one message to a connected session, as often as it is called, and settles
 // the actions in it.
 func feed(t testing.TB, message string) func() {
+	t.Helper()
 	d := connected(t)
 	text := []byte(message)
 	var m wire.Message

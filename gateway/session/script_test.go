@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 }
 
 func playFile(t *testing.T, file string) {
+	t.Helper()
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +74,10 @@ type driver struct {
 
 const startMono, startWall = time.Hour, 1_000_000
 
-func newDriver(t testing.TB) *driver { return &driver{t: t, mono: startMono, cfg: testConfig()} }
+func newDriver(t testing.TB) *driver {
+	t.Helper()
+	return &driver{t: t, mono: startMono, cfg: testConfig()}
+}
 
 func testConfig() Config {
 	return Config{

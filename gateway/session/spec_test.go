@@ -14,6 +14,7 @@ import (
 
 // connected returns a driver whose client is authenticated, with protocol 5 and subprotocol 0.
 func connected(t testing.TB) *driver {
+	t.Helper()
 	d := newDriver(t)
 	d.do("open", nil)
 	d.do("receive", []string{`["connect",5,"10:client:tab",0]`})
