@@ -78,7 +78,7 @@ func (t *authenticated) Run(l *transport.Loop) {
 			if p.conn.Closing() {
 				break
 			}
-			h.Message(p.conn, text)
+			h.replay(p, text)
 		}
 	}
 	p.rearm()

@@ -58,6 +58,20 @@ func (h *handler) Message(c *transport.Conn, text []byte) {
 		return
 	}
 	h.stats.in[h.message.Type].Add(1)
+	h.receive(p, text)
+}
+
+// replay handles a message that came before the authentication, and was counted then.
+func (h *handler) replay(p *peer, text []byte) {
+	if err := h.decoder.Decode(text, &h.message); err != nil {
+		h.malformed(p, err)
+		return
+	}
+	h.receive(p, text)
+}
+
+// receive gives the session the message that was decoded.
+func (h *handler) receive(p *peer, text []byte) {
 	h.ready.Reset()
 	p.session.Receive(h.now(), text, &h.message, &h.ready)
 	h.drain(p)
@@ -156,6 +170,8 @@ func (h *handler) closeFor(p *peer, how session.Close, cause string) {
 		reason = transport.CloseNoConnect
 	case session.CloseDenied:
 		reason = transport.CloseDenied
+	case session.CloseBruteforce:
+		reason = transport.CloseBruteforce
 	case session.CloseUnavailable:
 		code, reason = closeTryLater, transport.CloseBackendAway
 	}

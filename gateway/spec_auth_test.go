@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"logux-proxy/gateway/transport"
 	"logux-proxy/wire"
 )
 
@@ -115,6 +116,10 @@ func TestSpecBruteforce(t *testing.T) {
 	if n := w.backend.authCount(); n != asked {
 		t.Error("the back-end was asked about a refused one")
 	}
+	await(t, "the counts", func() bool {
+		closed := w.server.Stats().Closed
+		return closed[transport.CloseBruteforce] == 2 && closed[transport.CloseDenied] == 3
+	})
 	before.alive()
 }
 
@@ -141,6 +146,9 @@ func TestSpecQueuedBeforeAuthentication(t *testing.T) {
 	c.next()
 	w.backend.next(t, `{"type":"B"}`).agree()
 	c.want("synced 2")
+	if n := w.g.Stats().MessagesIn[wire.MessageSync]; n != 2 {
+		t.Errorf("%d syncs are counted", n)
+	}
 }
 
 // Section 2: "The queue is bounded; past the bound: ["error","missed-auth", text] and close."

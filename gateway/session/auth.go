@@ -98,7 +98,7 @@ func (s *Session) Authenticated(now Time, a *wire.Answer, out *Ready) {
 // Refuse ends a session whose address has too many wrong attempts. It is not fatal for real clients.
 func (s *Session) Refuse(out *Ready) {
 	s.state = closed
-	out.error(&wire.Error{Type: wire.ErrBruteforce}, CloseDenied)
+	out.error(&wire.Error{Type: wire.ErrBruteforce}, CloseBruteforce)
 }
 
 func (s *Session) connected(now Time, subprotocol wire.RawJSON, out *Ready) {

@@ -39,6 +39,7 @@ const (
 	CloseTimeout
 	CloseNoConnect
 	CloseDenied
+	CloseBruteforce
 	CloseUnavailable // the back-end could not be asked: no error message, the client comes back
 )
 

@@ -228,5 +228,5 @@ func (d *driver) step(call func()) {
 
 var closeNames = map[Close]string{
 	CloseError: "error", CloseTimeout: "timeout", CloseNoConnect: "no connect", CloseDenied: "denied",
-	CloseUnavailable: "unavailable",
+	CloseUnavailable: "unavailable", CloseBruteforce: "bruteforce",
 }
