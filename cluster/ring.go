@@ -21,7 +21,7 @@ type ring struct {
 
 	mu struct {
 		sync.Mutex
-		entries []entry // of consecutive seqs
+		entries []ringEntry // of consecutive seqs
 		next    uint64  // the seq of the next entry
 		bytes   int
 		scratch []byte
@@ -33,8 +33,8 @@ type ring struct {
 // cannot remember.
 const maxEntries = windowSize / 2
 
-// An entry is one envelope, encoded once for all who get it.
-type entry struct {
+// A ringEntry is one envelope, encoded once for all who get it.
+type ringEntry struct {
 	seq    uint64
 	at     time.Time
 	data   []byte
@@ -67,7 +67,7 @@ func (r *ring) append(now time.Time, topics []placed, encode func(dst []byte, se
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	data := encode(r.mu.scratch[:0], r.mu.next)
-	r.mu.entries = append(r.mu.entries, entry{seq: r.mu.next, at: now, data: slices.Clone(data), topics: topics})
+	r.mu.entries = append(r.mu.entries, ringEntry{seq: r.mu.next, at: now, data: slices.Clone(data), topics: topics})
 	r.mu.next++
 	r.mu.bytes += len(data) + overhead
 	if r.mu.scratch = data; cap(data) > 64<<10 {
@@ -91,7 +91,7 @@ func (r *ring) evictLocked(now time.Time) {
 			break
 		}
 		r.mu.bytes -= len(e.data) + overhead
-		*e = entry{}
+		*e = ringEntry{}
 	}
 	if r.mu.entries = r.mu.entries[n:]; len(r.mu.entries) == 0 {
 		r.mu.entries = nil
@@ -110,7 +110,7 @@ func (r *ring) head() uint64 {
 
 // after appends to dst the envelopes after seq, at least one if there is one, until they have bytes. lost is the
 // last seq after the one asked for that is no longer there, or 0: then the answer does not reach back far enough.
-func (r *ring) after(dst []entry, seq uint64, count, bytes int) (entries []entry, lost uint64) {
+func (r *ring) after(dst []ringEntry, seq uint64, count, bytes int) (entries []ringEntry, lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	oldest := r.mu.next - uint64(len(r.mu.entries))
