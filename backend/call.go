@@ -23,9 +23,10 @@ type call struct {
 	// Owned by whoever has the call.
 
 	exchange exchange
-	queued   time.Time // since when it waits for a request
-	first    time.Time // since when it is tried: when it was sent first, or would have been; zero before
-	tries    int       // requests it was part of
+	final    wire.Answer // while request.hold has it
+	queued   time.Time   // since when it waits for a request
+	first    time.Time   // since when it is tried: when it was sent first, or would have been; zero before
+	tries    int         // requests it was part of
 	// alone is set when a request that it was part of failed as a whole: it shares none again, so that the one command
 	// that a back-end chokes on is told from its neighbours.
 	alone     bool

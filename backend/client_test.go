@@ -295,7 +295,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		backendtest.Element(`{"answer":"nonsense","id":"1 38:Y7bysd:O0ETfc"}`),
 		backendtest.Element(`{"answer":"denied","authId":"1"}`),
 		backendtest.Approved, backendtest.Processed,
-		backendtest.Element(`{"answer":"error","id":"1 38:Y7bysd:O0ETfc 0","details":"late"}`)))
+		backendtest.Element(`{"answer":"forbidden","id":"1 38:Y7bysd:O0ETfc 0"}`)))
 	c := newTestClient(t, url)
 	inc(c, 1).want(t, "approved | processed")
 	inc(c, 1).want(t, "approved | processed") // the first response was read to its end by now or its connection is another

@@ -11,9 +11,8 @@ import (
 // and section 5): resend (optional), then approved or forbidden or unknownAction, then processed or
 // error, and action answers anywhere before the end. It is pure: it neither calls nor waits.
 //
-// The end is the first final answer, when it is read: `processed` is not held back to see whether
-// an `error` for the same command comes behind it, because the author hears of it at once. What is read after
-// the end is ignored (Django sends `processed` after `forbidden`).
+// The end is the first final answer, when it is read. What is read after the end is ignored (Django sends `processed`
+// after `forbidden`), but for the `error` behind a `processed` that request.hold deals with.
 type exchange struct {
 	// Static.
 

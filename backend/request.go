@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"time"
 
 	"logux-proxy/wire"
@@ -28,9 +29,26 @@ const (
 // A request is one POST with the commands that share it. Its goroutine owns it.
 type request struct {
 	calls []*call
-	open  int    // calls without outcome
-	hint  int    // where the last answer's call was: answers mostly come in order
-	round uint64 // of the gate, when it is a probe
+	open  int     // calls without outcome
+	hint  int     // where the last answer's call was: answers mostly come in order
+	round uint64  // of the gate, when it is a probe
+	held  []*call // see hold
+}
+
+// hold keeps k's processed until what has arrived of the response was read. "An error read after processed in the
+// same response still turns it into an undo if nothing was told to the client yet" (PROTOCOL section 3); nobody waits
+// longer for that, because all of it is here.
+func (r *request) hold(k *call, a *wire.Answer) {
+	k.final = *a
+	r.held = append(r.held, k)
+}
+
+// release ends the calls that were held.
+func (r *request) release() {
+	for _, k := range r.held {
+		k.done(k.final, nil)
+	}
+	r.held = nil
 }
 
 // find returns the call that an answer is for, or nil.
@@ -186,9 +204,11 @@ func (c *Client) receive(ctx context.Context, cancel context.CancelCauseFunc, de
 		Total:   c.cfg.ResponseBytes,
 		Depth:   maxDepth,
 	})
+	defer r.release()
 	for {
 		a, err := reader.Next()
 		if errors.Is(err, io.EOF) {
+			r.release()
 			deadline.Reset(lingerWhole)
 			if res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || res.ProtoMajor > 1 {
 				_, _ = io.CopyN(io.Discard, res.Body, tailBytes)
@@ -203,7 +223,7 @@ func (c *Client) receive(ctx context.Context, cancel context.CancelCauseFunc, de
 			return f
 		}
 		open := r.open
-		if f := c.hand(r, &a); f != nil {
+		if f := c.hand(r, &a, reader); f != nil {
 			c.logMalformed(r, f, s.excerpt())
 			return f
 		}
@@ -235,8 +255,8 @@ func malformed(err error) *failure {
 // errNameless ends a shared request: version 2's ["error", stack] is about all of it.
 var errNameless = errors.New("an error that names no command")
 
-// hand gives an answer to the command that it is for.
-func (c *Client) hand(r *request, a *wire.Answer) *failure {
+// hand gives an answer to the command that it is for. from is where the answer was read.
+func (c *Client) hand(r *request, a *wire.Answer, from *wire.AnswerReader) *failure {
 	k := r.find(a.ID)
 	if a.ID == "" {
 		switch {
@@ -248,6 +268,11 @@ func (c *Client) hand(r *request, a *wire.Answer) *failure {
 		default:
 			k = nil
 		}
+	}
+	if k != nil && a.Kind == wire.AnswerError && slices.Contains(r.held, k) {
+		c.logDetails(r, k.id, a.Details)
+		k.final = *a
+		return nil
 	}
 	if k == nil || k.exchange.over {
 		c.count.ignored.Add(1)
@@ -266,7 +291,11 @@ func (c *Client) hand(r *request, a *wire.Answer) *failure {
 			c.logDetails(r, k.id, a.Details)
 		}
 		c.answerForClient(k, a)
-		k.done(*a, nil)
+		if a.Kind == wire.AnswerProcessed && from.Arrived() {
+			r.hold(k, a)
+		} else {
+			k.done(*a, nil)
+		}
 	case broken:
 		r.open--
 		k.fail(KindOrder, 0, err)

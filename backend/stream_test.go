@@ -166,7 +166,8 @@ func TestIllegalResponses(t *testing.T) {
 		{"no comma", `[` + approvEl + processE + `]`, "approved | malformed"},
 		{"PHP: an array in version 4", `[["unknownChannel","` + oneID + `"]]`, "| unknownChannel"},
 		{"what follows the bracket is nothing", whole + "<html>", "resend approved action | processed"},
-		{"a second final answer", `[` + approvEl + `,` + processE + `,{"answer":"error",` + id + `}]`, "approved | processed"},
+		{"an error read after processed in the same response", `[` + approvEl + `,` + processE + `,{"answer":"error",` + id + `}]`, "approved | error"},
+		{"a second final answer", `[` + approvEl + `,` + processE + `,{"answer":"forbidden",` + id + `}]`, "approved | processed"},
 	} {
 		b, url := newBackend(t)
 		c := newTestClient(t, url)

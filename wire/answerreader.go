@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ type AnswerReader struct {
 func NewAnswerReader(r io.Reader, version int, limits AnswerLimits) *AnswerReader {
 	a := &AnswerReader{version: version}
 	limits = limits.defaults()
-	a.guard = guard{from: r, limits: limits, nesting: nesting{limit: limits.Depth + 1}} // the array itself counts
+	a.guard = guard{from: bufio.NewReader(r), limits: limits, nesting: nesting{limit: limits.Depth + 1}} // the array itself counts
 	// What makes one element unusable (two keys of one name, bad UTF-8) is found when that
 	// element is decoded, so that the answers after it can still be read.
 	a.stream = jsontext.NewDecoder(&a.guard, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -75,6 +76,22 @@ func (r *AnswerReader) Next() (Answer, error) {
 		return Answer{}, err
 	}
 	return r.scan.decodeAnswer(raw, r.version), nil
+}
+
+// Arrived reports whether the array is here up to its closing bracket: Next will not wait any more.
+func (r *AnswerReader) Arrived() bool {
+	if !r.started {
+		return false
+	}
+	nesting := r.guard.nesting
+	ahead, _ := r.guard.from.Peek(r.guard.from.Buffered()) // what is buffered is there
+	for _, c := range ahead {
+		if nesting.depth <= 0 {
+			break
+		}
+		nesting.step(c)
+	}
+	return nesting.depth <= 0
 }
 
 // element returns the text of the next element, valid until the next call.
@@ -116,7 +133,7 @@ func (r *AnswerReader) fault(err error) error {
 // A guard passes a response on and stops at the byte that goes over a limit, so that the tokenizer
 // never holds more than a limit allows.
 type guard struct {
-	from    io.Reader
+	from    *bufio.Reader
 	limits  AnswerLimits
 	nesting nesting
 	total   int64
