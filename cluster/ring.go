@@ -22,7 +22,7 @@ type ring struct {
 	mu struct {
 		sync.Mutex
 		entries []ringEntry // of consecutive seqs
-		next    uint64  // the seq of the next entry
+		next    uint64      // the seq of the next entry
 		bytes   int
 		scratch []byte
 		marks   []mark // in the order of time and of seq

@@ -28,7 +28,7 @@ func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
 		zap.String("environment", c.Env),
 		zap.String("listen", scheme+listen+"/"),
 		zap.String("healthCheck", web+listen+"/health"),
-		zap.String("backend", c.Backend.Redacted()),
+		zap.String("backend", c.Backend.Scheme+"://"+c.Backend.Host+c.Backend.Path), // the rest may hold a key
 		zap.String("controlListen", controlURL+c.ControlPath),
 		zap.String("controlMask", strings.Join(networks, ", ")),
 	}
