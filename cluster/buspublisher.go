@@ -1,0 +1,277 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// A publisher is the connection that publishes on one Redis server. It reads the ring with a cursor of its own and sends
+// what is there in one pipeline, then the next: while one is under way the following grows, so that the dearer a
+// round trip is the more travel in it. What was not answered well is sent again, from the first on, which keeps the order.
+type publisher struct {
+	// Static.
+	node *redisNode
+	wake chan struct{}
+
+	// Owned by run.
+	client  *redis.Client
+	beat    time.Time // of the last heartbeat
+	entries []ringEntry
+
+	mu struct {
+		sync.Mutex
+		cursor      uint64    // everything up to it is with Redis
+		interrupted bool      // what is under way does not move the cursor
+		lost        uint64    // up to this some went out of the ring before Redis took them
+		busy        time.Time // since when a pipeline is under way; zero: none
+		errText     string    // why the last pipeline failed; "": it did not
+	}
+}
+
+const (
+	pipelineEntries = 512
+	pipelineBytes   = 1 << 20
+)
+
+func newPublisher(n *redisNode) *publisher { return &publisher{node: n, wake: make(chan struct{}, 1)} }
+
+// kick says that there may be something to publish. It does not block.
+func (p *publisher) kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// cursor is the seq up to which everything is with Redis.
+func (p *publisher) cursor() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.cursor
+}
+
+// interrupt makes the answer to what is under way not count, and returns the cursor.
+func (p *publisher) interrupt() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.interrupted = true
+	return p.mu.cursor
+}
+
+// rewind makes it publish from a seq on.
+func (p *publisher) rewind(seq uint64) {
+	p.mu.Lock()
+	p.mu.cursor, p.mu.interrupted = seq, true
+	p.mu.Unlock()
+	p.kick()
+}
+
+// failing reports whether Redis does not take what is published, or has not for too long.
+func (p *publisher) failing(now time.Time, patience time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.errText != "" || !p.mu.busy.IsZero() && now.Sub(p.mu.busy) > patience
+}
+
+// run publishes until ctx ends and then what is left, if Redis takes it at once.
+func (p *publisher) run(ctx context.Context) {
+	b := p.node.bus
+	heartbeat := time.NewTicker(b.cfg.Heartbeat / 2)
+	defer heartbeat.Stop()
+	defer p.hangUp()
+	retry := retryAfter(b.cfg.Heartbeat)
+	for {
+		more, err := p.publish(ctx)
+		p.note(err, ctx.Err() != nil)
+		switch {
+		case ctx.Err() != nil:
+			p.finish(context.WithoutCancel(ctx))
+			return
+		case err != nil:
+			b.feeds.failed()
+			retry.wait(ctx)
+			continue
+		}
+		retry.reset()
+		if more {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.wake:
+		case <-heartbeat.C:
+		}
+	}
+}
+
+// finish publishes what waits when the server stops.
+func (p *publisher) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.node.bus.cfg.silence())
+	defer cancel()
+	for more := true; more; {
+		var err error
+		if more, err = p.publish(ctx); err != nil {
+			p.node.bus.log.Warn("Not everything was published before the end", zap.String("redis", p.node.name), zap.Error(err))
+			return
+		}
+	}
+}
+
+func (p *publisher) hangUp() {
+	if p.client != nil {
+		_ = p.client.Close()
+		p.client = nil
+	}
+}
+
+// note keeps how a pipeline ended, and tells the log when that changes.
+func (p *publisher) note(err error, end bool) {
+	text := ""
+	if err != nil && !end {
+		text = err.Error()
+	}
+	p.mu.Lock()
+	before := p.mu.errText
+	p.mu.errText, p.mu.busy = text, time.Time{}
+	p.mu.Unlock()
+	log, name := p.node.bus.log, zap.String("redis", p.node.name)
+	switch {
+	case text != "" && text != before:
+		log.Warn("Redis does not take what is published; servers tell each other directly", name, zap.Error(err))
+	case text == "" && before != "" && !end:
+		log.Info("Redis takes what is published", name)
+	}
+}
+
+// A sent is a command of a pipeline.
+type sent struct {
+	cmd *redis.IntCmd
+	seq uint64 // of the envelope; 0 for a heartbeat
+}
+
+// publish sends a pipeline, and reports whether there is more.
+func (p *publisher) publish(ctx context.Context) (more bool, err error) {
+	b := p.node.bus
+	now := time.Now()
+	p.mu.Lock()
+	from := p.mu.cursor
+	p.mu.interrupted, p.mu.busy = false, now
+	p.mu.Unlock()
+	l := b.layout.Load()
+	entries, lost := b.ring.after(p.entries[:0], from, pipelineEntries, pipelineBytes)
+	p.entries = entries
+	defer clear(entries)
+	to := from
+	if lost > 0 {
+		b.stats.expired.Add(int64(lost - from))
+		to = lost
+	}
+	if len(entries) > 0 {
+		to = entries[len(entries)-1].seq
+	}
+	var all []sent
+	if now.Sub(p.beat) >= b.cfg.Heartbeat {
+		all = append(all, sent{cmd: p.heartbeat(ctx, now, from, lost)})
+	}
+	for i := range entries {
+		for _, t := range entries[i].topics {
+			if l.owner[t.partition] == p.node {
+				cmd := redis.NewIntCmd(ctx, p.verb(), b.channelName(t.partition, string(t.topic)), entries[i].data)
+				all = append(all, sent{cmd, entries[i].seq})
+			}
+		}
+	}
+	if len(all) > 0 {
+		done, err := p.exec(ctx, all)
+		if err != nil {
+			p.advance(min(done, to), lost)
+			return false, err
+		}
+		if all[0].seq == 0 {
+			p.beat = now
+			if s := p.node.current.Load(); s != nil {
+				s.heartbeatPublished()
+			}
+		}
+	}
+	p.advance(to, lost)
+	return len(entries) > 0, nil
+}
+
+// advance moves the cursor forward.
+func (p *publisher) advance(to, lost uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.interrupted {
+		return
+	}
+	p.mu.cursor = max(p.mu.cursor, to)
+	p.mu.lost = max(p.mu.lost, lost)
+}
+
+func (p *publisher) verb() string {
+	if p.node.bus.cfg.Redis.cluster {
+		return "spublish"
+	}
+	return "publish"
+}
+
+func (p *publisher) heartbeat(ctx context.Context, now time.Time, upTo, lost uint64) *redis.IntCmd {
+	b := p.node.bus
+	p.mu.Lock()
+	lost = max(lost, p.mu.lost)
+	p.mu.Unlock()
+	h := heartbeat{origin: b.cfg.Server, epoch: b.epoch, upTo: upTo, lost: lost, sent: now.UnixMilli()}
+	return redis.NewIntCmd(ctx, p.verb(), *p.node.heartbeat.Load(), h.append(nil))
+}
+
+// exec sends commands and returns the seq up to which Redis took everything.
+func (p *publisher) exec(ctx context.Context, all []sent) (done uint64, err error) {
+	if p.client == nil {
+		opt, err := p.node.dial(ctx)
+		if err != nil {
+			return 0, err
+		}
+		p.client = redis.NewClient(opt)
+	}
+	pipe := p.client.Pipeline()
+	for i := range all {
+		if err := pipe.Process(ctx, all[i].cmd); err != nil {
+			return 0, fmt.Errorf("cluster: publishing: %w", err)
+		}
+	}
+	_, failed := pipe.Exec(ctx)
+	if failed == nil {
+		return 0, nil
+	}
+	for i := range all {
+		if err = all[i].cmd.Err(); err != nil {
+			// An envelope with several topics counts once all of its commands did.
+			if all[i].seq > 0 {
+				done = all[i].seq - 1
+			}
+			break
+		}
+	}
+	if err == nil {
+		err = failed
+	}
+	var refused redis.Error
+	if !errors.As(err, &refused) {
+		p.hangUp() // another server may be the right one by now
+		return done, err
+	}
+	if text := refused.Error(); p.node.bus.cfg.Redis.cluster && (strings.HasPrefix(text, "MOVED") || strings.HasPrefix(text, "CLUSTERDOWN")) {
+		p.node.bus.lookAgain(p.node)
+	} else {
+		p.hangUp()
+	}
+	return done, err
+}

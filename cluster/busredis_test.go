@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Real servers of Redis, each a process of its own on a free port, without persistence.
+
+// A redisProcess is one server. It can be killed and started again on its port.
+type redisProcess struct {
+	t    *testing.T
+	addr string
+	args []string
+	cmd  *exec.Cmd
+	// login is how tests get in.
+	login redis.Options
+}
+
+// freePort returns a port that nobody listens on, and for a Cluster neither 10,000 above it.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if port > 55_000 {
+			continue
+		}
+		bus, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10_000))
+		if err == nil {
+			_ = bus.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// startRedis starts a server with further arguments.
+func startRedis(t *testing.T, args ...string) *redisProcess {
+	t.Helper()
+	port := freePort(t)
+	p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	p.args = append([]string{
+		"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dir", t.TempDir(), "--loglevel", "warning", "--daemonize", "no", "--repl-diskless-sync-delay", "0",
+	}, args...)
+	p.start()
+	return p
+}
+
+func (p *redisProcess) start() {
+	p.t.Helper()
+	p.cmd = exec.Command("redis-server", p.args...)
+	p.cmd.Stdout, p.cmd.Stderr = os.Stderr, os.Stderr
+	// The servers go with the test, however it ends.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatalf("starting redis-server, which these tests need (apt-get install redis-server): %v", err)
+	}
+	cmd := p.cmd
+	p.t.Cleanup(func() { stopProcess(cmd) })
+	p.answers()
+}
+
+// answers waits until the server does.
+func (p *redisProcess) answers() {
+	p.t.Helper()
+	client := p.client()
+	defer func() { _ = client.Close() }()
+	eventually(p.t, "redis-server answers", func() bool {
+		err := client.Ping(p.t.Context()).Err()
+		return err == nil || strings.HasPrefix(err.Error(), "NOPERM")
+	})
+}
+
+func (p *redisProcess) client() *redis.Client {
+	return redis.NewClient(options(&p.login, p.addr, 5*time.Second))
+}
+
+// do sends a command and fails the test when Redis refuses it.
+func (p *redisProcess) do(args ...any) any {
+	p.t.Helper()
+	client := p.client()
+	defer func() { _ = client.Close() }()
+	v, err := client.Do(context.Background(), args...).Result()
+	if err != nil {
+		p.t.Fatalf("%v: %v", args, err)
+	}
+	return v
+}
+
+func (p *redisProcess) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// kill is kill -9.
+func (p *redisProcess) kill() { stopProcess(p.cmd) }
+
+func stopProcess(cmd *exec.Cmd) {
+	if cmd.ProcessState == nil {
+		_ = cmd.Process.Signal(syscall.SIGCONT)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+}
+
+// startSentinels starts a master with a replica and three Sentinels, and returns the URL.
+func startSentinels(t *testing.T) (url string, master, replica *redisProcess) {
+	t.Helper()
+	master = startRedis(t)
+	replica = startRedis(t, "--replicaof", "127.0.0.1 "+portOf(master.addr))
+	eventually(t, "the replica follows", func() bool { return strings.Contains(fmt.Sprint(replica.do("info", "replication")), "master_link_status:up") })
+	var addrs []string
+	for range 3 {
+		port := freePort(t)
+		dir := t.TempDir()
+		conf := filepath.Join(dir, "sentinel.conf")
+		text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor main 127.0.0.1 %s 2\n"+
+			"sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n", port, dir, portOf(master.addr))
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), args: []string{conf, "--sentinel", "--loglevel", "warning"}}
+		p.start()
+		addrs = append(addrs, p.addr)
+		eventually(t, "the Sentinel knows the replica", func() bool { return fmt.Sprint(p.do("sentinel", "replicas", "main")) != "[]" })
+	}
+	for _, addr := range addrs {
+		p := &redisProcess{t: t, addr: addr}
+		eventually(t, "the Sentinels know each other", func() bool {
+			return len(p.do("sentinel", "sentinels", "main").([]any)) == 2
+		})
+	}
+	return "redis+sentinel://" + strings.Join(addrs, ",") + "/main", master, replica
+}
+
+func portOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
+
+// startCluster starts a Redis Cluster with three masters and a replica each, and returns the URL. The masters come first.
+func startCluster(t *testing.T) (url string, nodes []*redisProcess) {
+	t.Helper()
+	var addrs []string
+	for range 6 {
+		p := startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0")
+		nodes, addrs = append(nodes, p), append(addrs, p.addr)
+	}
+	args := append([]string{"--cluster", "create"}, addrs...)
+	if out, err := exec.CommandContext(t.Context(), "redis-cli", append(args, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput(); err != nil {
+		t.Fatalf("redis-cli --cluster create: %v\n%s", err, out)
+	}
+	var masters, replicas []*redisProcess
+	for _, p := range nodes {
+		eventually(t, "the Cluster stands", func() bool {
+			return strings.Contains(fmt.Sprint(p.do("cluster", "info")), "cluster_state:ok")
+		})
+		if strings.Contains(fmt.Sprint(p.do("info", "replication")), "role:master") {
+			masters = append(masters, p)
+			continue
+		}
+		replicas = append(replicas, p)
+		eventually(t, "a replica follows", func() bool {
+			return strings.Contains(fmt.Sprint(p.do("info", "replication")), "master_link_status:up")
+		})
+	}
+	return "redis+cluster://" + strings.Join(addrs[:2], ","), append(masters, replicas...)
+}
+
+// startTLS starts a server that only speaks TLS and lets in only a user who may do no more than the bus needs.
+func startTLS(t *testing.T) (url string, p *redisProcess) {
+	t.Helper()
+	dir := t.TempDir()
+	openssl := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "openssl", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("openssl %v: %v\n%s", args, err, out)
+		}
+	}
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", "key.pem",
+		"-out", "cert.pem", "-subj", "/CN=redis.test", "-addext", "subjectAltName=DNS:redis.test")
+	file := func(name string) string { return filepath.Join(dir, name) }
+	acl := file("users.acl")
+	if err := os.WriteFile(acl, []byte("user default off\nuser logux on >secret resetchannels &logux:* -@all "+leastACL+"\nuser root on >root &* ~* +@all\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	p = &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	p.args = []string{
+		"--port", "0", "--tls-port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir, "--loglevel", "warning",
+		"--tls-cert-file", file("cert.pem"), "--tls-key-file", file("key.pem"), "--tls-ca-cert-file", file("cert.pem"), "--tls-auth-clients", "no",
+		"--aclfile", acl,
+	}
+	r, err := ParseRedis("rediss://root:root@" + p.addr + "?server_name=redis.test&ca=" + file("cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.login = r.servers[0].login
+	p.start()
+	return "rediss://logux:secret@" + p.addr + "?server_name=redis.test&ca=" + file("cert.pem"), p
+}
+
+// leastACL is what the bus needs, as the documentation says.
+const leastACL = "+publish +subscribe +unsubscribe +ping"

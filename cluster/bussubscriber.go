@@ -1,0 +1,363 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func jitter(n int64) int64 { return rand.Int64N(n + 1) }
+
+// A subscriber is one connection that is subscribed. It lives until something goes wrong with it, never longer: go-redis
+// would connect again by itself and hide what got lost, so its dialer works once.
+//
+// Two goroutines use it, besides its watch: one reads, and does nothing slow; the other writes SUBSCRIBE and UNSUBSCRIBE for the topics
+// that changed, in chunks, with a bounded number of them unconfirmed, so that the confirmations of a million topics
+// neither fill Redis' buffer nor keep heartbeats waiting.
+type subscriber struct {
+	// Static, once run began.
+	node    *redisNode
+	pubsub  *redis.PubSub
+	conn    atomic.Pointer[net.Conn]
+	started time.Time
+	wake    chan struct{} // something changed
+	room    chan struct{} // confirmations came
+
+	read    atomic.Int64 // when something came last, in nanoseconds since started
+	awaited atomic.Int64 // since when an own heartbeat should have come, likewise; 0: none
+
+	mu struct {
+		sync.Mutex
+		changed     []placed // topics that may have to be subscribed or unsubscribed
+		heartbeat   bool     // the channel of heartbeats is to be subscribed
+		listening   bool     // it is
+		all         bool     // all topics there were at the beginning have been asked for
+		owed        int      // of these, not yet confirmed
+		unconfirmed int      // asked for and not yet confirmed
+	}
+}
+
+const (
+	subscribeChunk = 512     // channels of one command
+	maxUnconfirmed = 8 << 10 // channels without their confirmation
+)
+
+var (
+	errNoEcho      = errors.New("a heartbeat was published and did not come back")
+	errSilent      = errors.New("nothing came for too long")
+	errSecondDial  = errors.New("a subscribed connection is made only once")
+	errUnsubscribe = errors.New("Redis ended all subscriptions")
+)
+
+// run connects, subscribes and reads until the connection breaks or ctx ends.
+func (s *subscriber) run(ctx context.Context) error {
+	opt, err := s.node.dial(ctx)
+	if err != nil {
+		return err
+	}
+	dial := redis.NewDialer(opt)
+	opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if s.conn.Load() != nil {
+			return nil, errSecondDial
+		}
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			s.conn.Store(&conn)
+		}
+		return conn, err
+	}
+	client := redis.NewClient(opt)
+	s.started = time.Now()
+	s.pubsub = client.Subscribe(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var running sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		s.hangUp()
+		running.Wait()
+		_ = s.pubsub.Close()
+		_ = client.Close()
+	}()
+	if err := s.command(ctx, []string{*s.node.heartbeat.Load()}, nil); err != nil {
+		return err
+	}
+	s.node.current.Store(s)
+	running.Go(func() { cancel(s.write(ctx)); s.hangUp() })
+	running.Go(func() { cancel(s.watch(ctx)); s.hangUp() })
+	err = s.receive(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // it is why reading failed
+	}
+	return err
+}
+
+// hangUp ends the connection without waiting for anybody: go-redis holds its lock while it writes.
+func (s *subscriber) hangUp() {
+	if conn := s.conn.Load(); conn != nil {
+		_ = (*conn).Close()
+	}
+}
+
+func (s *subscriber) age() int64 { return int64(time.Since(s.started)) }
+
+// watch returns when the connection is found to be broken: it is silent, or what is published elsewhere does not come
+// through it.
+func (s *subscriber) watch(ctx context.Context) error {
+	cfg := &s.node.bus.cfg
+	tick := time.NewTicker(cfg.Heartbeat / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := s.pubsub.Ping(ctx); err != nil {
+			return err
+		}
+		now, silence := s.age(), int64(cfg.silence())
+		if now-s.read.Load() > silence {
+			return errSilent
+		}
+		if since := s.awaited.Load(); since != 0 && now-since > silence {
+			return errNoEcho
+		}
+	}
+}
+
+// receive reads. What it calls does not block.
+func (s *subscriber) receive(ctx context.Context) error {
+	b := s.node.bus
+	for {
+		v, err := s.pubsub.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		s.read.Store(s.age())
+		switch v := v.(type) {
+		case *redis.Message:
+			switch topic, ok := b.topicOf(v.Channel); {
+			case !ok:
+			case topic == heartbeatTopic:
+				b.heartbeatCame(s, v.Payload)
+			default:
+				b.envelopeCame(s.node, v.Payload)
+			}
+		case *redis.Subscription:
+			if v.Channel == "" {
+				return errUnsubscribe
+			}
+			s.confirmed(v)
+		}
+	}
+}
+
+// confirmed takes Redis' word that a channel is subscribed or no longer.
+func (s *subscriber) confirmed(v *redis.Subscription) {
+	b := s.node.bus
+	topic, ok := b.topicOf(v.Channel)
+	subscribed := v.Kind == "subscribe" || v.Kind == "ssubscribe"
+	switch {
+	case !ok:
+	case topic == heartbeatTopic:
+		if subscribed {
+			s.count(-1)
+			s.mu.Lock()
+			s.mu.listening = v.Channel == *s.node.heartbeat.Load()
+			s.mu.Unlock()
+		} else {
+			b.lookAgain(s.node)
+		}
+	case subscribed:
+		s.count(-1)
+		b.topics.confirmed(s, topic)
+	default:
+		if b.topics.ended(s, topic) { // we did not ask for that
+			s.node.unsettle()
+			b.lookAgain(s.node)
+		}
+	}
+	s.node.trySettle()
+}
+
+// count changes the number of channels without confirmation.
+func (s *subscriber) count(by int) {
+	s.mu.Lock()
+	s.mu.unconfirmed += by
+	room := by < 0 && s.mu.unconfirmed == maxUnconfirmed-subscribeChunk
+	s.mu.Unlock()
+	if room {
+		select {
+		case s.room <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// whole reports whether everything that was joined before is subscribed.
+func (s *subscriber) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.all && s.mu.owed == 0 && s.mu.listening
+}
+
+// subscribed reports whether the connection was of use.
+func (s *subscriber) subscribed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.listening
+}
+
+func (s *subscriber) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// change says that topics may have to be subscribed or unsubscribed.
+func (s *subscriber) change(topics ...placed) {
+	s.mu.Lock()
+	s.mu.changed = append(s.mu.changed, topics...)
+	s.mu.Unlock()
+	s.kick()
+}
+
+// owe changes the number of topics without which the connection is not whole.
+func (s *subscriber) owe(by int) {
+	s.mu.Lock()
+	s.mu.owed += by
+	s.mu.Unlock()
+}
+
+// heartbeatPublished says that Redis took an own heartbeat.
+func (s *subscriber) heartbeatPublished() { s.awaited.CompareAndSwap(0, s.age()) }
+
+// heartbeatReceived says that one came.
+func (s *subscriber) heartbeatReceived() { s.awaited.Store(0) }
+
+// listen says that the channel of heartbeats is another one.
+func (s *subscriber) listen() {
+	s.mu.Lock()
+	s.mu.heartbeat, s.mu.listening = true, false
+	s.mu.Unlock()
+	s.kick()
+}
+
+// write subscribes to all topics that there are and then to what changes.
+func (s *subscriber) write(ctx context.Context) error {
+	topics := s.node.bus.topics
+	var batch []placed
+	for p := range partitions {
+		if s.node.owns(uint8(p)) {
+			batch = topics.all(s, uint8(p), batch)
+		}
+		if len(batch) >= subscribeChunk || p == partitions-1 {
+			if err := s.commands(ctx, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	s.mu.Lock()
+	s.mu.all = true
+	s.mu.Unlock()
+	s.node.trySettle()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+		s.mu.Lock()
+		changed, heartbeat := s.mu.changed, s.mu.heartbeat
+		s.mu.changed, s.mu.heartbeat = nil, false
+		s.mu.Unlock()
+		if heartbeat {
+			if err := s.command(ctx, []string{*s.node.heartbeat.Load()}, nil); err != nil {
+				return err
+			}
+		}
+		if err := s.commands(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// commands subscribes and unsubscribes what topics need.
+func (s *subscriber) commands(ctx context.Context, changed []placed) error {
+	b := s.node.bus
+	sharded := b.cfg.Redis.cluster
+	if sharded { // all channels of a command must be in one slot
+		slices.SortStableFunc(changed, func(x, y placed) int { return cmp.Compare(x.partition, y.partition) })
+	}
+	for len(changed) > 0 {
+		n := min(len(changed), subscribeChunk)
+		if sharded {
+			for i := range changed[:n] {
+				if changed[i].partition != changed[0].partition {
+					n = i
+					break
+				}
+			}
+		}
+		var join, leave []string
+		for _, t := range changed[:n] {
+			switch b.topics.next(s, t) {
+			case toSubscribe:
+				join = append(join, b.channelName(t.partition, string(t.topic)))
+			case toUnsubscribe:
+				leave = append(leave, b.channelName(t.partition, string(t.topic)))
+			}
+		}
+		changed = changed[n:]
+		if err := s.command(ctx, join, leave); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command sends what may be empty lists, of one slot on a Cluster.
+func (s *subscriber) command(ctx context.Context, join, leave []string) error {
+	subscribe, unsubscribe := s.pubsub.Subscribe, s.pubsub.Unsubscribe
+	if s.node.bus.cfg.Redis.cluster {
+		subscribe, unsubscribe = s.pubsub.SSubscribe, s.pubsub.SUnsubscribe
+	}
+	if len(leave) > 0 {
+		if err := unsubscribe(ctx, leave...); err != nil {
+			return fmt.Errorf("unsubscribing: %w", err)
+		}
+	}
+	if len(join) == 0 {
+		return nil
+	}
+	s.count(len(join))
+	if err := subscribe(ctx, join...); err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	for s.full() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.room:
+		}
+	}
+	return nil
+}
+
+// full reports whether confirmations have to come before more is asked for.
+func (s *subscriber) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.unconfirmed > maxUnconfirmed-subscribeChunk
+}
