@@ -134,7 +134,7 @@ func (h *handler) drain(p *peer) {
 		p.owed = h.g.ledger.confirm(p, r.Confirmed)
 	}
 	if len(r.Actions) > 0 {
-		h.take(p, r.Added, r.Actions)
+		h.take(p, r.Actions)
 	}
 	if r.Close != session.CloseNone {
 		h.closeFor(p, r.Close, r.Cause)
@@ -151,8 +151,8 @@ func (h *handler) sendReady(p *peer, r *session.Ready) {
 		return
 	}
 	p.owed = true
-	n, bytes := h.g.ledger.acknowledged(p, r.Acknowledged, p.session.Added()+1)
-	if n > unconfirmedFactor*h.g.cfg.MaxQueue || bytes > unconfirmedFactor*h.g.cfg.MaxQueueBytes {
+	l := h.g.ledger.acknowledged(p, r.Acknowledged, p.session.Added()+1)
+	if l.jobs > unconfirmedFactor*h.g.cfg.MaxQueue || l.bytes > unconfirmedFactor*h.g.cfg.MaxQueueBytes {
 		p.close(closePolicy, "outcomes are not confirmed", transport.CloseFlood)
 	}
 }

@@ -43,9 +43,11 @@ type client struct {
 	running     *job // asked of the back-end; it stays here when it is forgotten meanwhile
 	waiting     int  // jobs not started
 	openBytes   int  // of the bodies of jobs waiting or running
+	// unconfirmed are the jobs that the client could confirm and did not, with what is kept for them.
+	unconfirmed load
 }
 
-// A load is how much a client has without an outcome.
+// A load is how much a client has of something.
 type load struct{ jobs, bytes int }
 
 func (c *client) loadLocked() load {
@@ -90,8 +92,8 @@ type taking struct {
 	replaced bool
 }
 
-// take remembers js, the actions of the sync with that number of p's client, but not those that it knows.
-func (l *ledger) take(p *peer, added int64, js []*job) (t taking) {
+// take remembers js, the actions of one sync of p's client, but not those that it knows.
+func (l *ledger) take(p *peer, js []*job) (t taking) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
@@ -111,14 +113,15 @@ func (l *ledger) take(p *peer, added int64, js []*job) (t taking) {
 	for _, j := range js {
 		if old := s.jobs[j.action.ID]; old != nil {
 			t.known++
-			old.via, old.batch, old.proof = p, added, 0
+			old.via = p
+			old.unproveLocked()
 			if old.state == jobSettled {
 				t.settled = append(t.settled, j.action.ID)
 			}
 			continue
 		}
 		j.client = c
-		j.via, j.batch = p, added
+		j.via = p
 		s.jobs[j.action.ID] = j
 		c.pushLocked(j)
 		c.waiting++
@@ -186,6 +189,7 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 	if !failed {
 		s.slimLocked(j)
 	}
+	j.owedLocked()
 	r.tell = c.peer
 	if failed {
 		for w := j.next; w != nil; w = w.next {
@@ -222,6 +226,7 @@ func (l *ledger) fail(j *job, outcome *wire.Outgoing) (tell *peer) {
 		return nil
 	}
 	j.state, j.outcome = jobSettled, outcome
+	j.owedLocked()
 	return j.client.peer
 }
 

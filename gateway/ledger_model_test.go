@@ -24,7 +24,6 @@ type entry struct {
 	body         int
 
 	conn         int   // by which connection it came last
-	sync         int64 // the client's number then
 	outcome      int64 // number of our sync with the outcome on the live connection
 	acknowledged int64 // number that our first sync after the synced has, or more
 	hasOutcome   bool
@@ -107,7 +106,6 @@ type match struct {
 	failing []*entry
 	now     time.Duration
 	synced  int64 // the last number of our syncs
-	sent    int64 // the last of the client's
 	last    string
 }
 
@@ -142,28 +140,46 @@ func (m *match) step() {
 		m.settle()
 	case op == 7 && len(m.failing) > 0:
 		m.endFailing(live)
-	case op == 8 && live != nil && len(m.clerk.jobs) > 0:
+	case op == 8 && live != nil:
 		m.last = "sent"
-		e := m.clerk.jobs[m.rnd.IntN(len(m.clerk.jobs))]
-		if e.state == "settled" && e.outcome == 0 && !e.hasOutcome {
-			m.synced++
-			m.book.sent(live, actionID(matchNode, e.n), m.synced)
-			e.outcome = m.synced
-		}
-	case op == 9 && live != nil && m.sent > 0:
-		m.last = "acknowledged"
-		number := 1 + m.rnd.Int64N(m.sent)
-		m.book.acknowledged(live, []int64{number}, m.synced+1)
 		for _, e := range m.clerk.jobs {
-			if e.conn == m.clerk.conn && e.sync == number && e.acknowledged == 0 {
+			if e.state == "settled" && e.outcome == 0 && !e.hasOutcome {
+				m.synced++
+				m.book.sent(live, actionID(matchNode, e.n), m.synced)
+				e.outcome = m.synced
+				break
+			}
+		}
+	case op == 9 && live != nil:
+		m.last = "acknowledged"
+		var ids []wire.ActionID
+		for range 3 {
+			n := 1 + m.rnd.Int64N(30)
+			ids = append(ids, actionID(matchNode, n))
+			if e := m.clerk.find(n); e != nil && e.conn == m.clerk.conn && e.acknowledged == 0 {
 				e.acknowledged = m.synced + 1
 			}
+		}
+		owed := 0
+		for _, e := range m.clerk.jobs {
+			if e.state == "settled" && e.acknowledged != 0 {
+				owed++
+			}
+		}
+		if l := m.book.acknowledged(live, ids, m.synced+1); l.jobs != owed {
+			m.fail("%d are unconfirmed, want %d", l.jobs, owed)
 		}
 	case op == 10 && live != nil:
 		m.last = "confirm"
 		number := m.rnd.Int64N(m.synced + 2)
 		more := m.book.confirm(live, number)
-		m.clerk.forget(func(e *entry) bool { return e.state == "settled" && e.forgettable(number) })
+		// One that has no outcome, or whose outcome is still to come, holds back those behind it.
+		held := false
+		m.clerk.forget(func(e *entry) bool {
+			forgettable := !held && e.state == "settled" && e.forgettable(number)
+			held = held || !e.hasOutcome
+			return forgettable
+		})
 		if more != (len(m.clerk.jobs) > 0) {
 			m.fail("more is %v", more)
 		}
@@ -186,15 +202,14 @@ func (m *match) attach(live *peer) {
 		if e.state == "settled" && !e.hasOutcome {
 			want = append(want, actionID(matchNode, e.n))
 		}
-		e.conn, e.sync, e.outcome, e.acknowledged = 0, 0, 0, 0
+		e.conn, e.outcome, e.acknowledged = 0, 0, 0
 	}
 	if !slices.Equal(ids, want) {
 		m.fail("outcomes of %v, want %v", ids, want)
 	}
 	m.synced = number
-	m.sent = 0
 	if live != nil {
-		if r, _ := m.book.takes(live, 99, 99); !r.replaced {
+		if r, _ := m.book.takes(live, 99); !r.replaced {
 			m.fail("the old connection is heard")
 		}
 	}
@@ -202,7 +217,6 @@ func (m *match) attach(live *peer) {
 
 func (m *match) take(live *peer) {
 	m.last = "take"
-	m.sent++
 	var js []*job
 	var fresh []*entry
 	var settled []wire.ActionID
@@ -216,18 +230,18 @@ func (m *match) take(live *peer) {
 		js = append(js, j)
 		if e := m.clerk.find(n); e != nil {
 			known++
-			e.conn, e.sync, e.acknowledged = m.clerk.conn, m.sent, 0
+			e.conn, e.acknowledged = m.clerk.conn, 0
 			if e.state == "settled" {
 				settled = append(settled, actionID(matchNode, n))
 			}
 			continue
 		}
-		e := &entry{n: n, state: "waiting", subscription: j.subscription != nil, body: len(j.action.Body), conn: m.clerk.conn, sync: m.sent}
+		e := &entry{n: n, state: "waiting", subscription: j.subscription != nil, body: len(j.action.Body), conn: m.clerk.conn}
 		m.clerk.jobs = append(m.clerk.jobs, e)
 		m.jobs[e] = j
 		fresh = append(fresh, e)
 	}
-	r := m.book.take(live, m.sent, js)
+	r := m.book.take(live, js)
 	started := m.clerk.start()
 	if r.replaced || r.known != known || !slices.Equal(r.settled, settled) || r.start != m.jobs[started] || r.load != m.clerk.load() {
 		m.fail("%+v; want %d known, %v settled, %+v, of %d new", r, known, settled, m.clerk.load(), len(fresh))

@@ -44,16 +44,25 @@ func testOutcome(id wire.ActionID) *wire.Outgoing {
 }
 
 // takes gives the ledger one sync with the n-th actions and returns what follows, with the jobs.
-func (b *book) takes(p *peer, added int64, ns ...int64) (taking, []*job) {
+func (b *book) takes(p *peer, ns ...int64) (taking, []*job) {
 	js := make([]*job, len(ns))
 	for i, n := range ns {
 		js[i] = testJob(p, n)
 	}
-	return b.take(p, added, js), js
+	return b.take(p, js), js
 }
 
 func (b *book) ends(j *job) settlement  { return b.settle(j, testOutcome(j.action.ID), false) }
 func (b *book) fails(j *job) settlement { return b.settle(j, testOutcome(j.action.ID), true) }
+
+// acks acknowledges the n-th actions of p's node.
+func (b *book) acks(p *peer, proof int64, ns ...int64) load {
+	ids := make([]wire.ActionID, len(ns))
+	for i, n := range ns {
+		ids[i] = actionID(p.member.Node, n)
+	}
+	return b.acknowledged(p, ids, proof)
+}
 
 // remembers checks the gauges.
 func (b *book) remembers(clients, remembered, open int64) {
@@ -68,15 +77,15 @@ func (b *book) remembers(clients, remembered, open int64) {
 func TestLedgerOneAfterAnother(t *testing.T) {
 	b := newBook(t)
 	p, other := testPeer("10:a:tab"), testPeer("10:b:tab")
-	first, js := b.takes(p, 2, 1, 2)
+	first, js := b.takes(p, 1, 2)
 	if first.start != js[0] {
 		t.Fatal("the first action is not started")
 	}
-	second, more := b.takes(p, 3, 3)
+	second, more := b.takes(p, 3)
 	if second.start != nil {
 		t.Fatal("two actions of one client run at once")
 	}
-	if parallel, _ := b.takes(other, 1, 1); parallel.start == nil {
+	if parallel, _ := b.takes(other, 1); parallel.start == nil {
 		t.Fatal("another client waits")
 	}
 	if s := b.ends(js[0]); s.start != js[1] || s.tell != p {
@@ -96,13 +105,13 @@ func TestLedgerOneAfterAnother(t *testing.T) {
 func TestLedgerFailureTakesTheWaiting(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 3, 1, 2, 3)
+	_, js := b.takes(p, 1, 2, 3)
 	s := b.fails(js[0])
 	if !slices.Equal(s.failed, js[1:]) || s.start != nil {
 		t.Fatalf("%+v", s)
 	}
 	// What comes now is new, and does not wait for the undoing of the others.
-	next, more := b.takes(p, 4, 4)
+	next, more := b.takes(p, 4)
 	if next.start != more[0] {
 		t.Fatal("the queue stands")
 	}
@@ -121,12 +130,12 @@ func TestLedgerFailureTakesTheWaiting(t *testing.T) {
 func TestLedgerKnowsWhatCame(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 2, 1, 2)
-	if again, _ := b.takes(p, 3, 1, 2); again.known != 2 || again.start != nil || len(again.settled) != 0 {
+	_, js := b.takes(p, 1, 2)
+	if again, _ := b.takes(p, 1, 2); again.known != 2 || again.start != nil || len(again.settled) != 0 {
 		t.Errorf("in work: %+v", again)
 	}
 	b.ends(js[0])
-	if again, _ := b.takes(p, 4, 1, 2, 1); again.known != 3 || !slices.Equal(again.settled, []wire.ActionID{js[0].action.ID, js[0].action.ID}) {
+	if again, _ := b.takes(p, 1, 2, 1); again.known != 3 || !slices.Equal(again.settled, []wire.ActionID{js[0].action.ID, js[0].action.ID}) {
 		t.Errorf("settled: %+v", again)
 	}
 	b.remembers(1, 2, 1)
@@ -136,9 +145,9 @@ func TestLedgerKnowsWhatCame(t *testing.T) {
 func TestLedgerForgetsConfirmed(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 7, 1)
+	_, js := b.takes(p, 1)
 	b.ends(js[0])
-	b.acknowledged(p, []int64{7}, 1)
+	b.acks(p, 1, 1)
 	b.sent(p, js[0].action.ID, 1)
 	if b.confirm(p, 0) != true {
 		t.Error("an older confirmation settles it")
@@ -154,7 +163,7 @@ func TestLedgerForgetsConfirmed(t *testing.T) {
 func TestLedgerRemembersUntilAcknowledged(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 2, 1, 2)
+	_, js := b.takes(p, 1, 2)
 	b.ends(js[0])
 	b.sent(p, js[0].action.ID, 1)
 	if !b.confirm(p, 1) {
@@ -166,14 +175,14 @@ func TestLedgerRemembersUntilAcknowledged(t *testing.T) {
 	if outcomes, _ := b.attach(again, nil, 1, 2*time.Second); len(outcomes) != 0 {
 		t.Error("the outcome that the client has is sent again")
 	}
-	r, _ := b.takes(again, 2, 1, 2)
+	r, _ := b.takes(again, 1, 2)
 	if r.known != 2 || r.start != nil || !slices.Equal(r.settled, []wire.ActionID{js[0].action.ID}) {
 		t.Fatalf("%+v", r)
 	}
 	if s := b.ends(js[1]); s.tell != again {
 		t.Fatalf("%+v", s)
 	}
-	b.acknowledged(again, []int64{2}, 2)
+	b.acks(again, 2, 1, 2)
 	b.sent(again, js[1].action.ID, 2)
 	if b.confirm(again, 2) {
 		t.Error("still remembered")
@@ -186,9 +195,9 @@ func TestLedgerRemembersUntilAcknowledged(t *testing.T) {
 func TestLedgerOutcomeOnTheNextConnection(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 1, 1)
+	_, js := b.takes(p, 1)
 	b.ends(js[0])
-	b.acknowledged(p, []int64{1}, 1)
+	b.acks(p, 1, 1)
 	b.sent(p, js[0].action.ID, 1)
 	b.detach(p, time.Second)
 
@@ -201,11 +210,11 @@ func TestLedgerOutcomeOnTheNextConnection(t *testing.T) {
 	if !b.confirm(again, 1) {
 		t.Fatal("forgotten although the client may not have our synced")
 	}
-	if r, _ := b.takes(again, 1, 1); r.known != 0 {
+	if r, _ := b.takes(again, 1); r.known != 0 {
 		// Another tab has IDs of its own.
 		t.Fatal("mistaken for another action")
 	}
-	if r := b.take(again, 2, []*job{{action: &wire.Action{ID: js[0].action.ID}}}); r.known != 1 || len(r.settled) != 1 {
+	if r := b.take(again, []*job{{action: &wire.Action{ID: js[0].action.ID}}}); r.known != 1 || len(r.settled) != 1 {
 		t.Fatalf("%+v", r)
 	}
 }
@@ -215,9 +224,9 @@ func TestLedgerOutcomeOnTheNextConnection(t *testing.T) {
 func TestLedgerConfirmedByConnect(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 1, 1)
+	_, js := b.takes(p, 1)
 	b.ends(js[0])
-	b.acknowledged(p, []int64{1}, 5)
+	b.acks(p, 5, 1)
 	b.sent(p, js[0].action.ID, 5)
 	b.detach(p, time.Second)
 	if outcomes, _ := b.attach(testPeer("10:a:tab"), nil, 5, 2*time.Second); len(outcomes) != 0 {
@@ -231,7 +240,7 @@ func TestLedgerConfirmedByConnect(t *testing.T) {
 func TestLedgerQueueSurvives(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
-	_, js := b.takes(p, 2, 1, 2)
+	_, js := b.takes(p, 1, 2)
 	b.detach(p, time.Second)
 	b.remembers(1, 2, 2)
 	s := b.ends(js[0])
@@ -252,7 +261,7 @@ func TestLedgerForgetsSubscriptions(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
 	running, waiting, action := testSubscription(p, 1), testSubscription(p, 2), testJob(p, 3)
-	if r := b.take(p, 3, []*job{running, waiting, action}); r.start != running {
+	if r := b.take(p, []*job{running, waiting, action}); r.start != running {
 		t.Fatalf("%+v", r)
 	}
 	b.detach(p, time.Second)
@@ -274,11 +283,11 @@ func TestLedgerIgnoresReplaced(t *testing.T) {
 	old, p := testPeer("10:a:tab"), testPeer("10:a:tab")
 	b.attach(old, nil, 0, 0)
 	b.attach(p, old, 0, 0)
-	if r, _ := b.takes(old, 1, 1); !r.replaced || r.start != nil {
+	if r, _ := b.takes(old, 1); !r.replaced || r.start != nil {
 		t.Fatalf("%+v", r)
 	}
 	b.remembers(0, 0, 0)
-	_, js := b.takes(p, 1, 1)
+	_, js := b.takes(p, 1)
 	b.detach(old, time.Second)
 	if s := b.ends(js[0]); s.tell != p {
 		t.Error("the outcome went astray")
@@ -299,12 +308,12 @@ func TestLedgerSweep(t *testing.T) {
 	b := newBook(t)
 	left, busy, here, back := testPeer("1:a:t"), testPeer("2:a:t"), testPeer("3:a:t"), testPeer("4:a:t")
 	for _, p := range []*peer{left, here, back} {
-		_, js := b.takes(p, 1, 1)
+		_, js := b.takes(p, 1)
 		b.ends(js[0])
-		b.acknowledged(p, []int64{1}, 1)
+		b.acks(p, 1, 1)
 		b.sent(p, js[0].action.ID, 1)
 	}
-	_, js := b.takes(busy, 1, 1)
+	_, js := b.takes(busy, 1)
 	b.detach(left, 10*time.Second)
 	b.detach(busy, 10*time.Second)
 	b.detach(back, 10*time.Second)
@@ -330,7 +339,7 @@ func TestLedgerLoad(t *testing.T) {
 	b := newBook(t)
 	p := testPeer("10:a:tab")
 	const body = len(`{"type":"A"}`)
-	r, js := b.takes(p, 3, 1, 2, 3)
+	r, js := b.takes(p, 1, 2, 3)
 	want := load{jobs: 3, bytes: 3 * body}
 	if r.load != want || b.load(p) != want {
 		t.Errorf("%+v and %+v, want %+v", r.load, b.load(p), want)
@@ -339,7 +348,7 @@ func TestLedgerLoad(t *testing.T) {
 	if want := (load{jobs: 2, bytes: 2 * body}); b.load(p) != want {
 		t.Errorf("%+v, want %+v", b.load(p), want)
 	}
-	b.take(p, 4, []*job{testSubscription(p, 4)})
+	b.take(p, []*job{testSubscription(p, 4)})
 	for _, j := range b.fails(js[1]).failed {
 		b.fail(j, testOutcome(j.action.ID))
 	}
@@ -347,7 +356,7 @@ func TestLedgerLoad(t *testing.T) {
 		t.Errorf("%+v, want nothing", got)
 	}
 	running, waiting := testSubscription(p, 5), testSubscription(p, 6)
-	b.take(p, 5, []*job{running, waiting})
+	b.take(p, []*job{running, waiting})
 	b.detach(p, 0)
 	b.fails(running)
 	if got := b.load(p); got != (load{}) {
@@ -380,7 +389,7 @@ func TestLedgerRace(t *testing.T) {
 				p := testPeer(node)
 				l.attach(p, old, 0, 0)
 				b := &book{t: t, ledger: l}
-				r, _ := b.takes(p, n, n, n+1, n+2)
+				r, _ := b.takes(p, n, n+1, n+2)
 				for j := r.start; j != nil; {
 					s := b.settle(j, testOutcome(j.action.ID), n%3 == 0)
 					for _, f := range s.failed {
@@ -388,7 +397,7 @@ func TestLedgerRace(t *testing.T) {
 					}
 					j = s.start
 				}
-				l.acknowledged(p, []int64{n}, n)
+				b.acks(p, n, n)
 				l.sent(p, actionID(node, n), n)
 				l.confirm(p, n)
 				if n%2 == 0 {
@@ -416,16 +425,16 @@ func TestLedgerSlims(t *testing.T) {
 		return j
 	}
 	js := []*job{large(1), large(2)}
-	b.take(p, 2, js)
+	b.take(p, js)
 	b.ends(js[0])
 	b.fails(js[1])
 	if len(js[0].action.Body) != 0 || len(js[1].action.Body) == 0 {
 		t.Error("kept the wrong body")
 	}
-	if r, _ := b.takes(p, 3, 1, 2); r.known != 2 || len(r.settled) != 2 {
+	if r, _ := b.takes(p, 1, 2); r.known != 2 || len(r.settled) != 2 {
 		t.Errorf("%+v", r)
 	}
-	b.acknowledged(p, []int64{3}, 1)
+	b.acks(p, 1, 1, 2)
 	b.sent(p, actionID("10:a:tab", 1), 1)
 	b.sent(p, actionID("10:a:tab", 2), 1)
 	if b.confirm(p, 1) {

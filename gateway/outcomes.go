@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"slices"
 	"time"
 
 	"logux-proxy/wire"
@@ -37,7 +36,8 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 			outcomes, ids = append(outcomes, j.outcome), append(ids, j.action.ID)
 		}
 		// Numbers count from anew.
-		j.via, j.batch, j.added, j.proof = nil, 0, 0, 0
+		j.via, j.added = nil, 0
+		j.unproveLocked()
 		j = next
 	}
 	s.dropIfDoneLocked(c)
@@ -69,28 +69,24 @@ func (l *ledger) sent(p *peer, id wire.ActionID, added int64) {
 	}
 }
 
-// acknowledged notes that syncs of p's client were acknowledged, and that the next sync of ours has
-// the number proof or a greater one. It returns how many outcomes the client could confirm and did not, and
-// how many bytes are kept for them.
-func (l *ledger) acknowledged(p *peer, syncs []int64, proof int64) (unconfirmed, bytes int) {
+// acknowledged notes that actions of p's client were acknowledged, and that the next sync of ours has the
+// number proof or a greater one. It returns what the client could confirm and did not.
+func (l *ledger) acknowledged(p *peer, actions []wire.ActionID, proof int64) (unconfirmed load) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.clients[id]
 	if c == nil || c.peer != p {
-		return 0, 0
+		return load{}
 	}
-	for j := c.first; j != nil; j = j.next {
-		if j.via == p && j.proof == 0 && slices.Contains(syncs, j.batch) {
+	for _, action := range actions {
+		if j := s.jobs[action]; j != nil && j.via == p && j.proof == 0 {
 			j.proof = proof
-		}
-		if j.state == jobSettled && j.proof != 0 {
-			unconfirmed++
-			bytes += len(j.action.Body) + len(j.outcome.Action.Body)
+			j.owedLocked()
 		}
 	}
-	return unconfirmed, bytes
+	return c.unconfirmed
 }
 
 // confirm says that p's client has every sync of ours up to number added. It reports whether any action
@@ -104,10 +100,14 @@ func (l *ledger) confirm(p *peer, added int64) (more bool) {
 	if c == nil || c.peer != p {
 		return false
 	}
-	for j := c.first; j != nil; {
+	// Outcomes come and are confirmed in the order of the list: behind the first that the client does not
+	// have there is nothing to look for.
+	for j := c.first; j != nil && j.state == jobSettled; {
 		next := j.next
-		if j.state == jobSettled && j.confirmedLocked(added) {
+		if j.confirmedLocked(added) {
 			s.forgetLocked(j)
+		} else if !j.has {
+			break
 		}
 		j = next
 	}
@@ -145,6 +145,25 @@ func (l *ledger) sweep(before time.Duration) {
 	}
 }
 
+// owedLocked counts j as unconfirmed once it is settled and acknowledged.
+func (j *job) owedLocked() {
+	if j.counted == 0 && j.state == jobSettled && j.proof != 0 {
+		j.counted = len(j.action.Body) + len(j.outcome.Action.Body)
+		j.client.unconfirmed.jobs++
+		j.client.unconfirmed.bytes += j.counted
+	}
+}
+
+// unproveLocked forgets that j was acknowledged.
+func (j *job) unproveLocked() {
+	j.proof = 0
+	if j.counted != 0 {
+		j.client.unconfirmed.jobs--
+		j.client.unconfirmed.bytes -= j.counted
+		j.counted = 0
+	}
+}
+
 func (s *ledgerShard) forgetSubscriptionsLocked(c *client) {
 	for j := c.first; j != nil; {
 		next := j.next
@@ -161,6 +180,7 @@ func (s *ledgerShard) forgetSubscriptionsLocked(c *client) {
 
 func (s *ledgerShard) forgetLocked(j *job) {
 	delete(s.jobs, j.action.ID)
+	j.unproveLocked()
 	j.client.unlinkLocked(j)
 	j.state = jobForgotten
 }

@@ -30,10 +30,10 @@ type job struct {
 	state      jobState
 	outcome    *wire.Outgoing
 	via        *peer // the connection it came by last; nil when that one ended
-	batch      int64 // the client's number of the sync it came with on via
 	added      int64 // number of the sync that carried the outcome to the live connection; 0 when none did
-	proof      int64 // number of a sync written after our synced for batch; 0 when that is not written
+	proof      int64 // number of a sync written after our synced for it on via; 0 when that is not written
 	has        bool  // the client confirmed that it has the outcome
+	counted    int   // bytes, while it counts as unconfirmed; else 0
 }
 
 // run begins the work on j. It does not block; any goroutine may call it.

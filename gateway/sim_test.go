@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"logux-proxy/cluster"
+	"logux-proxy/gateway/transport"
 	"logux-proxy/wire"
 )
 
@@ -151,7 +152,9 @@ func simulate(t *testing.T, seed uint64) {
 	b.setProcess(s.process)
 	var worlds []*world
 	for i := range simServers {
-		worlds = append(worlds, joinWorld(t, bus, wire.NodeID(fmt.Sprintf("server:%d", i)), b, nil))
+		// One of the servers is as on systems without epoll.
+		worlds = append(worlds, joinWorld(t, bus, wire.NodeID(fmt.Sprintf("server:%d", i)), b, nil,
+			func(c *transport.Config) { c.Goroutines = i == 0 }))
 	}
 	var clients []*simClient
 	var running sync.WaitGroup

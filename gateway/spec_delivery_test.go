@@ -156,7 +156,7 @@ func TestReplacedConnectionIsNotHeard(t *testing.T) {
 	second := w.connect("10:a:tab")
 	old.want("close 1000")
 	w.onLoops(nothing)
-	if r := w.g.ledger.take(replaced, 1, []*job{{action: &wire.Action{ID: old.id(1)}}}); !r.replaced {
+	if r := w.g.ledger.take(replaced, []*job{{action: &wire.Action{ID: old.id(1)}}}); !r.replaced {
 		t.Error("it is taken")
 	}
 	second.act(1, inc)

@@ -15,7 +15,7 @@ const rateWindow = time.Second
 
 // take hands the actions of one sync to the ledger and starts the first of them if the client has
 // none under way. It runs inside drain: the session's output is still in use.
-func (h *handler) take(p *peer, added int64, actions []session.Received) {
+func (h *handler) take(p *peer, actions []session.Received) {
 	g := h.g
 	now := time.Now()
 	var denied []session.Received
@@ -34,7 +34,7 @@ func (h *handler) take(p *peer, added int64, actions []session.Received) {
 		})
 	}
 
-	t := g.ledger.take(p, added, h.jobs)
+	t := g.ledger.take(p, h.jobs)
 	clear(h.jobs)
 	if t.replaced {
 		p.close(closeNormal, replacedText, transport.CloseZombie)

@@ -42,8 +42,8 @@ func newWorld(t testing.TB, change func(c *Config)) *world {
 	return joinWorld(t, cluster.NewLocal(), "server:one", newStub(t), change)
 }
 
-// joinWorld runs a server on a bus with others. The first of them to be made is the last to end.
-func joinWorld(t testing.TB, bus *cluster.Local, id wire.NodeID, b *stub, change func(c *Config)) *world {
+// joinWorld runs a server on a bus with others.
+func joinWorld(t testing.TB, bus *cluster.Local, id wire.NodeID, b *stub, change func(c *Config), listening ...func(c *transport.Config)) *world {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	w := &world{t: t, backend: b, attempts: new(attempts), logs: logs}
@@ -51,7 +51,6 @@ func joinWorld(t testing.TB, bus *cluster.Local, id wire.NodeID, b *stub, change
 	port := bus.Attach(id, r)
 	c := Config{Backend: b, Bus: port, Attempts: w.attempts, Log: zap.New(core)}
 	c.Session.Server = id
-	limits := transport.Limits{Output: 4 << 20}
 	if change != nil {
 		change(&c)
 	}
@@ -60,8 +59,11 @@ func joinWorld(t testing.TB, bus *cluster.Local, id wire.NodeID, b *stub, change
 		t.Fatal(err)
 	}
 	r.g.Store(w.g)
-	w.server, err = transport.New(transport.Config{Addr: "127.0.0.1:0", Loops: 2, NewHandler: w.g.NewHandler, Limits: limits})
-	if err != nil {
+	listen := transport.Config{Addr: "127.0.0.1:0", Loops: 2, NewHandler: w.g.NewHandler, Limits: transport.Limits{Output: 4 << 20}}
+	for _, change := range listening {
+		change(&listen)
+	}
+	if w.server, err = transport.New(listen); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -11,16 +11,17 @@ import (
 type ack struct {
 	added int64
 	since time.Duration
-	open  []wire.ActionID // actions without an outcome
+	ids   []wire.ActionID // its actions, those without an outcome first
+	open  int             // how many have none
 }
 
 // await notes that a sync is to be acknowledged when all its actions are settled.
 func (s *Session) await(now Time, added int64, actions []Received) {
-	open := make([]wire.ActionID, len(actions))
+	ids := make([]wire.ActionID, len(actions))
 	for i := range actions {
-		open[i] = actions[i].Action.ID
+		ids[i] = actions[i].Action.ID
 	}
-	s.acks = append(s.acks, ack{added: added, since: now.Mono, open: open})
+	s.acks = append(s.acks, ack{added: added, since: now.Mono, ids: ids, open: len(ids)})
 }
 
 // Settled says that an action of the client has its outcome. It is to be called before the outcome
@@ -31,9 +32,16 @@ func (s *Session) Settled(now Time, id wire.ActionID, out *Ready) {
 		return
 	}
 	for i := range s.acks {
-		// A sync may name an ID twice, and two syncs the same one: each mention is removed.
+		// A sync may name an ID twice, and two syncs the same one: each mention counts.
 		a := &s.acks[i]
-		a.open = slices.DeleteFunc(a.open, func(open wire.ActionID) bool { return open == id })
+		for j := 0; j < a.open; {
+			if a.ids[j] == id {
+				a.open--
+				a.ids[j], a.ids[a.open] = a.ids[a.open], a.ids[j]
+			} else {
+				j++
+			}
+		}
 	}
 	s.release(now, out)
 }
@@ -41,10 +49,9 @@ func (s *Session) Settled(now Time, id wire.ActionID, out *Ready) {
 // release acknowledges from the front what is settled or has waited long enough.
 func (s *Session) release(now Time, out *Ready) {
 	n := 0
-	for n < len(s.acks) && (len(s.acks[n].open) == 0 || now.Mono >= s.acks[n].since+s.cfg.AckLimit) {
-		added := s.acks[n].added
-		out.end(wire.MessageSynced, wire.AppendSynced(out.buf, added))
-		out.Acknowledged = append(out.Acknowledged, added)
+	for n < len(s.acks) && (s.acks[n].open == 0 || now.Mono >= s.acks[n].since+s.cfg.AckLimit) {
+		out.end(wire.MessageSynced, wire.AppendSynced(out.buf, s.acks[n].added))
+		out.Acknowledged = append(out.Acknowledged, s.acks[n].ids...)
 		n++
 	}
 	if n == 0 {

@@ -49,6 +49,7 @@ type fuzzed struct {
 	connected int
 	closed    bool
 	added     int64
+	message   int64 // number of the message received last
 }
 
 func (z *fuzzed) line(line string) {
@@ -104,6 +105,7 @@ func (z *fuzzed) receiveText(text []byte) {
 	if m.Type == wire.MessageConnect && z.connected == 0 && z.s.state == waiting {
 		z.added = max(m.Added, 0)
 	}
+	z.message = m.Added
 	z.call(func() { z.s.Receive(z.now(), text, &m, &z.out) })
 }
 
@@ -135,7 +137,7 @@ func (z *fuzzed) call(f func()) {
 		}
 	}
 	if len(out.Actions) > 0 {
-		s := modelSync{added: out.Added, since: z.mono, open: make(map[wire.ActionID]bool)}
+		s := modelSync{added: z.message, since: z.mono, open: make(map[wire.ActionID]bool)}
 		for _, a := range out.Actions {
 			if _, _, _, ok := wire.ParseActionID(a.Action.ID); !ok {
 				z.t.Fatalf("action ID %q", a.Action.ID)

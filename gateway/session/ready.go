@@ -15,11 +15,10 @@ type Ready struct {
 	// Replay are messages that waited for the authentication; they are to be decoded and
 	// received again, in order.
 	Replay [][]byte
-	// Actions came with a sync of number Added, in order; each is to be Settled once.
+	// Actions came with a sync, in order; each is to be Settled once.
 	Actions []Received
-	Added   int64
-	// Acknowledged are the numbers of the client's syncs that a synced to send acknowledges.
-	Acknowledged []int64
+	// Acknowledged are the client's actions in the syncs that what is to be sent acknowledges.
+	Acknowledged []wire.ActionID
 	// Confirmed is the number of a synced from the client: it has everything that was sent with
 	// this or a smaller number. 0 for none.
 	Confirmed int64
@@ -61,8 +60,9 @@ func (r *Ready) Reset() {
 	r.Auth, r.Replay = nil, nil
 	clear(r.Actions)
 	r.Actions = r.Actions[:0]
+	clear(r.Acknowledged)
 	r.Acknowledged = r.Acknowledged[:0]
-	r.Added, r.Confirmed, r.Close, r.Cause = 0, 0, CloseNone, ""
+	r.Confirmed, r.Close, r.Cause = 0, CloseNone, ""
 }
 
 // sent is one message in buf.

@@ -23,7 +23,6 @@ func (s *Session) sync(now Time, text []byte, m *wire.Message, out *Ready) {
 		}
 		out.Actions = append(out.Actions, r)
 	}
-	out.Added = m.Added
 	s.await(now, m.Added, out.Actions)
 }
 
