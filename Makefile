@@ -3,21 +3,24 @@ GOLANGCI_LINT = v2.15.0
 RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: build test unit race fuzz bench lint readme e2e demo ci clean
+.PHONY: build test install unit race fuzz bench lint readme e2e demo ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
 
 test: unit e2e ## everything, on a fresh machine too
 
-unit: ## tests without other programs
+install: ## what the tests need: npm packages, Redis, Chromium
+	e2e/install.sh test
+
+unit: install ## tests of the packages
 	go test $$(go list ./... | grep -v /e2e)
 
-race: ## the same with the race detector, in random order
+race: install ## the same with the race detector, in random order
 	go test -race -shuffle=on $$(go list ./... | grep -v /e2e)
 
-e2e: ## the built program with real clients and a real browser
-	e2e/install.sh test && go test -count=1 -timeout 15m ./e2e/...
+e2e: install ## the built program with real clients and a real browser
+	go test -count=1 -timeout 15m ./e2e/...
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (20)
 	.ci/fuzz
