@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
+	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -23,10 +24,25 @@ const maxEvents = 256
 
 // A Poller watches descriptors. Wake may be called by any goroutine; everything else is for the
 // one that waits.
+//
+// The epoll descriptor is itself registered with Go's poller, so that a Poller that waits is a
+// parked goroutine and not a blocked thread. A thread in epoll_wait keeps its processor until the
+// scheduler takes it away, up to 10 ms later, and other goroutines' network events wait for that long:
+// measured with two loops on two cores and an HTTP request for each of 500 messages a second,
+// p99 was 16 to 22 ms and the CPU time per message twice as much.
 type Poller struct {
-	epfd   int
-	wakefd int
-	raw    [maxEvents]unix.EpollEvent
+	file     *os.File // the epoll descriptor
+	conn     syscall.RawConn
+	epfd     int
+	wakefd   int
+	deadline time.Time // that file has; zero = none
+	raw      [maxEvents]unix.EpollEvent
+
+	// Arguments and results of look, which is made a func value only once
+	looker func(uintptr) bool
+	room   int
+	n      int
+	errno  unix.Errno
 }
 
 // New opens a Poller.
@@ -35,22 +51,41 @@ func New() (*Poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("poll: epoll_create1: %w", err)
 	}
-	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
+	// Non-blocking is how os.NewFile knows a descriptor that can be polled.
+	if err := unix.SetNonblock(epfd, true); err != nil {
 		_ = unix.Close(epfd)
-		return nil, fmt.Errorf("poll: eventfd: %w", err)
+		return nil, fmt.Errorf("poll: epoll: %w", err)
 	}
-	p := &Poller{epfd: epfd, wakefd: wakefd}
-	if err := p.Add(wakefd, wakeToken, In); err != nil {
+	p := &Poller{file: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd, wakefd: -1}
+	p.looker = p.look
+	if err := p.init(); err != nil {
 		_ = p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
+func (p *Poller) init() error {
+	var err error
+	if p.conn, err = p.file.SyscallConn(); err != nil {
+		return fmt.Errorf("poll: epoll: %w", err)
+	}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("poll: epoll cannot be polled: %w", err)
+	}
+	if p.wakefd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("poll: eventfd: %w", err)
+	}
+	return p.Add(p.wakefd, wakeToken, In)
+}
+
 // Close releases the Poller. No other call may be under way or follow.
 func (p *Poller) Close() error {
-	return errors.Join(unix.Close(p.wakefd), unix.Close(p.epfd))
+	err := p.file.Close()
+	if p.wakefd >= 0 {
+		err = errors.Join(err, unix.Close(p.wakefd))
+	}
+	return err
 }
 
 // Add watches fd. Events are level-triggered: one is reported as long as its cause lasts.
@@ -86,35 +121,64 @@ func (p *Poller) control(op, fd int, token uint64, i Interest) error {
 	return nil
 }
 
-// Wait fills events and returns how many. It returns 0 after Wake, and when timeout (rounded up
-// to milliseconds) has passed; a negative timeout is none, 0 only looks.
+// Wait fills events and returns how many. It returns 0 after Wake, when timeout has passed, and now
+// and then for no reason; a negative timeout is none, 0 only looks.
 func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
-	// Looking first costs little when there is work, and spares the scheduler the hand-over of
-	// this goroutine's processor that a blocking system call may bring.
-	room := uintptr(min(len(events), maxEvents))
-	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), room, 0, 0, 0)
-	if errno != 0 || r != 0 || timeout == 0 {
-		return p.take(events, int(r), errno)
+	p.room = min(len(events), maxEvents)
+	if p.look(0) || timeout == 0 {
+		return p.take(events)
 	}
-	msec := -1
 	if timeout > 0 {
-		msec = int(min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+		if err := p.setDeadline(timeout); err != nil {
+			return 0, err
+		}
 	}
-	runtime.Gosched()
-	r, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), room, uintptr(msec), 0, 0)
-	return p.take(events, int(r), errno)
+	err := p.conn.Read(p.looker)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p.deadline = time.Time{}
+		if err := p.file.SetReadDeadline(p.deadline); err != nil {
+			return 0, fmt.Errorf("poll: epoll: %w", err)
+		}
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("poll: epoll: %w", err)
+	}
+	return p.take(events)
+}
+
+// setDeadline makes Wait return when timeout has passed, or before. An earlier deadline stays: to be
+// woken once for nothing costs less than to set a new one in each turn.
+func (p *Poller) setDeadline(timeout time.Duration) error {
+	at := time.Now().Add(timeout)
+	if !p.deadline.IsZero() && !at.Before(p.deadline) {
+		return nil
+	}
+	p.deadline = at
+	if err := p.file.SetReadDeadline(at); err != nil {
+		return fmt.Errorf("poll: epoll: %w", err)
+	}
+	return nil
+}
+
+// look asks the kernel without waiting and reports whether there is anything. The descriptor is p's.
+func (p *Poller) look(uintptr) bool {
+	r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd), uintptr(unsafe.Pointer(&p.raw)), uintptr(p.room), 0, 0, 0)
+	p.n, p.errno = int(r), errno
+	if errno == unix.EINTR {
+		p.n, p.errno = 0, 0
+		return true
+	}
+	return errno != 0 || p.n != 0
 }
 
 // take turns what the kernel reported into events. A wake-up is none, but it has ended the Wait.
-func (p *Poller) take(events []Event, n int, errno unix.Errno) (int, error) {
-	if errno == unix.EINTR {
-		return 0, nil
-	}
-	if errno != 0 {
-		return 0, fmt.Errorf("poll: epoll_wait: %w", errno)
+func (p *Poller) take(events []Event) (int, error) {
+	if p.errno != 0 {
+		return 0, fmt.Errorf("poll: epoll_wait: %w", p.errno)
 	}
 	k := 0
-	for i := range n {
+	for i := range p.n {
 		raw := &p.raw[i]
 		token := uint64(uint32(raw.Fd)) | uint64(uint32(raw.Pad))<<32
 		if token == wakeToken {

@@ -122,9 +122,28 @@ func TestWakeEndsTheWaitUnderWayOrTheNext(t *testing.T) {
 		wait(t, p, Forever)
 		awake <- struct{}{}
 	}
-	if ev := wait(t, p, time.Millisecond); len(ev) != 0 {
-		t.Fatalf("after the time-out: %+v", ev)
+}
+
+func TestWaitEndsAtItsTimeout(t *testing.T) {
+	p := open(t)
+	for _, timeout := range []time.Duration{time.Nanosecond, time.Millisecond, 20 * time.Millisecond, time.Millisecond} {
+		began := time.Now()
+		for time.Since(began) < timeout {
+			if ev := wait(t, p, timeout-time.Since(began)); len(ev) != 0 {
+				t.Fatalf("after the time-out: %+v", ev)
+			}
+		}
 	}
+	// A time-out that has not passed stays set, and disturbs nothing later.
+	p.Wake()
+	wait(t, p, 5*time.Millisecond)
+	woken := make(chan struct{})
+	go func() {
+		defer close(woken)
+		p.Wake()
+	}()
+	wait(t, p, Forever)
+	<-woken
 }
 
 func TestAcceptInheritsAndNamesThePeer(t *testing.T) {
@@ -247,7 +266,7 @@ func TestReadAndWaitDoNotAllocate(t *testing.T) {
 		if _, err := Write(b, buf[:8]); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := p.Wait(events, Forever); err != nil || n != 1 {
+		if n, err := p.Wait(events, time.Hour); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
 		if _, err := Read(a, buf); err != nil {
