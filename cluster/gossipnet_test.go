@@ -48,7 +48,7 @@ func newGossipNet(t *testing.T) *gossipNet {
 }
 
 // partition lets servers talk only within their group. No groups: everybody with everybody.
-func (n *gossipNet) partition(groups ...[]*server) {
+func (n *gossipNet) partition(groups ...[]*gossiper) {
 	group := make(map[string]int)
 	for i, servers := range groups {
 		for _, s := range servers {
@@ -70,7 +70,7 @@ func (n *gossipNet) isCut(from, to string) bool {
 	return n.cut != nil && n.cut(from, to)
 }
 
-func (n *gossipNet) freeze(s *server, frozen bool) {
+func (n *gossipNet) freeze(s *gossiper, frozen bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.frozen[s.addr] = frozen
@@ -203,8 +203,8 @@ func (f *faultyTransport) DialAddressTimeout(a memberlist.Address, timeout time.
 	return f.DialTimeout(a.Addr, timeout)
 }
 
-// A server is one member of a test's cluster.
-type server struct {
+// A gossiper is one member of a test's cluster.
+type gossiper struct {
 	members *Members
 	links   *Links
 	addr    string
@@ -218,7 +218,7 @@ type server struct {
 }
 
 // start runs a server until the test ends or stop is called.
-func start(t testing.TB, name string, change func(*MembersConfig), links LinksConfig) *server {
+func start(t testing.TB, name string, change func(*MembersConfig), links LinksConfig) *gossiper {
 	t.Helper()
 	c := MembersConfig{Self: NewServerID(wire.NodeID("server:"+name), time.Now()), Bind: "127.0.0.1:0", Meta: Meta{Release: "1.0"}}
 	change(&c)
@@ -226,7 +226,7 @@ func start(t testing.TB, name string, change func(*MembersConfig), links LinksCo
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{members: m, frames: make(map[wire.NodeID][]string), came: make(chan struct{}, 1)}
+	s := &gossiper{members: m, frames: make(map[wire.NodeID][]string), came: make(chan struct{}, 1)}
 	s.links = NewLinks(links, m)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -251,7 +251,7 @@ func start(t testing.TB, name string, change func(*MembersConfig), links LinksCo
 }
 
 // on returns a change for start: the server is on this network and knows those servers.
-func (n *gossipNet) on(t *testing.T, name string, join ...*server) *server {
+func (n *gossipNet) on(t *testing.T, name string, join ...*gossiper) *gossiper {
 	t.Helper()
 	return n.with(t, name, func(c *MembersConfig) {
 		for _, s := range join {
@@ -260,7 +260,7 @@ func (n *gossipNet) on(t *testing.T, name string, join ...*server) *server {
 	})
 }
 
-func (n *gossipNet) with(t *testing.T, name string, change func(*MembersConfig)) *server {
+func (n *gossipNet) with(t *testing.T, name string, change func(*MembersConfig)) *gossiper {
 	t.Helper()
 	return start(t, name, func(c *MembersConfig) {
 		c.transport = n.transport()
@@ -273,7 +273,7 @@ func (n *gossipNet) with(t *testing.T, name string, change func(*MembersConfig))
 const waitTime = 30 * time.Second
 
 // until waits for a view with a property and reports whether it came.
-func (s *server) until(within time.Duration, good func(*View) bool) bool {
+func (s *gossiper) until(within time.Duration, good func(*View) bool) bool {
 	deadline := time.After(within)
 	for {
 		v := s.members.View()
@@ -289,7 +289,7 @@ func (s *server) until(within time.Duration, good func(*View) bool) bool {
 }
 
 // wantPeers waits until s has exactly these peers.
-func (s *server) wantPeers(t testing.TB, within time.Duration, peers ...*server) {
+func (s *gossiper) wantPeers(t testing.TB, within time.Duration, peers ...*gossiper) {
 	t.Helper()
 	var want []ServerID
 	for _, p := range peers {
@@ -301,7 +301,7 @@ func (s *server) wantPeers(t testing.TB, within time.Duration, peers ...*server)
 	}
 }
 
-func (s *server) others(v *View) (ids []ServerID) {
+func (s *gossiper) others(v *View) (ids []ServerID) {
 	for _, m := range v.Members {
 		if m.ID != s.members.Self() {
 			ids = append(ids, m.ID)
@@ -311,13 +311,13 @@ func (s *server) others(v *View) (ids []ServerID) {
 }
 
 // met waits until each of servers has all others.
-func met(t testing.TB, within time.Duration, servers ...*server) {
+func met(t testing.TB, within time.Duration, servers ...*gossiper) {
 	t.Helper()
 	for _, s := range servers {
 		s.wantPeers(t, within, without(servers, s)...)
 	}
 }
 
-func without(servers []*server, s *server) []*server {
-	return slices.DeleteFunc(slices.Clone(servers), func(o *server) bool { return o == s })
+func without(servers []*gossiper, s *gossiper) []*gossiper {
+	return slices.DeleteFunc(slices.Clone(servers), func(o *gossiper) bool { return o == s })
 }

@@ -59,7 +59,7 @@ func TestJoinByName(t *testing.T) {
 				set(&a)
 				b.set(nil)
 				c.set(nil)
-				servers := []*server{n.with(t, "a", a.byName), n.with(t, "b", b.byName), n.with(t, "c", c.byName)}
+				servers := []*gossiper{n.with(t, "a", a.byName), n.with(t, "b", b.byName), n.with(t, "c", c.byName)}
 				<-time.After(30 * time.Second)
 				for _, s := range servers {
 					s.wantPeers(t, time.Nanosecond)

@@ -16,7 +16,7 @@ import (
 )
 
 // listen keeps the frames of one kind.
-func (s *server) listen(kind Kind) *Lane {
+func (s *gossiper) listen(kind Kind) *Lane {
 	return s.links.Lane(kind, func(from wire.NodeID, frame []byte) {
 		s.mu.Lock()
 		hold := s.hold
@@ -35,7 +35,7 @@ func (s *server) listen(kind Kind) *Lane {
 }
 
 // want waits until exactly these frames of a server have come, in this order.
-func (s *server) want(t *testing.T, within time.Duration, from *server, frames ...string) {
+func (s *gossiper) want(t *testing.T, within time.Duration, from *gossiper, frames ...string) {
 	t.Helper()
 	deadline := time.After(within)
 	node := from.members.Self().Node()
@@ -55,10 +55,10 @@ func (s *server) want(t *testing.T, within time.Duration, from *server, frames .
 	}
 }
 
-func (s *server) node() wire.NodeID { return s.members.Self().Node() }
+func (s *gossiper) node() wire.NodeID { return s.members.Self().Node() }
 
 // send sends frames, once there is a link: it comes right after the peer has become a member.
-func send(t *testing.T, lane *Lane, to *server, frames ...string) {
+func send(t *testing.T, lane *Lane, to *gossiper, frames ...string) {
 	t.Helper()
 	linked(t, lane, to)
 	for _, f := range frames {
@@ -68,7 +68,7 @@ func send(t *testing.T, lane *Lane, to *server, frames ...string) {
 	}
 }
 
-func linked(t testing.TB, lane *Lane, to *server) {
+func linked(t testing.TB, lane *Lane, to *gossiper) {
 	t.Helper()
 	deadline, tick := time.After(waitTime), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -209,7 +209,7 @@ func TestFramesSurviveACut(t *testing.T) {
 		met(t, 5*time.Second, a, b)
 		la := a.listen(KindBus)
 		lb := b.listen(KindBus)
-		n.partition([]*server{a}, []*server{b})
+		n.partition([]*gossiper{a}, []*gossiper{b})
 		send(t, la, b, numbered("", 10)...)
 		send(t, lb, a, numbered("", 10)...)
 		<-time.After(2 * time.Second)
@@ -219,7 +219,7 @@ func TestFramesSurviveACut(t *testing.T) {
 		a.want(t, 20*time.Second, b, numbered("", 10)...)
 
 		// So long a cut that both take each other for dead: what waited is dropped, and then it goes on.
-		n.partition([]*server{a}, []*server{b})
+		n.partition([]*gossiper{a}, []*gossiper{b})
 		a.wantPeers(t, 20*time.Second)
 		b.wantPeers(t, 20*time.Second)
 		synctest.Wait()

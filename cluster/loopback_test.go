@@ -15,7 +15,7 @@ func quick(c *memberlist.Config) {
 	c.PushPullInterval = time.Second
 }
 
-func startBench(t testing.TB, name string, join ...*server) *server {
+func startBench(t testing.TB, name string, join ...*gossiper) *gossiper {
 	t.Helper()
 	return start(t, name, func(c *MembersConfig) {
 		c.tune = quick
@@ -28,7 +28,7 @@ func startBench(t testing.TB, name string, join ...*server) *server {
 
 // The same over sockets, on addresses of their own, with encryption and a label.
 func TestServersMeetOverSockets(t *testing.T) {
-	on := func(name, bind string, join ...*server) *server {
+	on := func(name, bind string, join ...*gossiper) *gossiper {
 		return start(t, name, func(c *MembersConfig) {
 			c.Bind, c.Cluster, c.tune = bind, "blue", quick
 			c.Keys = []Key{key('k', 32)}
@@ -42,8 +42,8 @@ func TestServersMeetOverSockets(t *testing.T) {
 	c := on("c", "127.0.0.3:0", b)
 	met(t, waitTime, a, b, c)
 	lanes := []*Lane{a.listen(KindBus), b.listen(KindBus), c.listen(KindBus)}
-	for i, from := range []*server{a, b, c} {
-		for _, to := range without([]*server{a, b, c}, from) {
+	for i, from := range []*gossiper{a, b, c} {
+		for _, to := range without([]*gossiper{a, b, c}, from) {
 			frames := append(numbered("x", 100), string(make([]byte, 1<<20)))
 			send(t, lanes[i], to, frames...)
 			to.want(t, waitTime, from, frames...)

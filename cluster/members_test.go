@@ -18,8 +18,8 @@ func TestServersMeet(t *testing.T) {
 		b := n.on(t, "b", a)
 		c := n.on(t, "c", a)
 		met(t, 5*time.Second, a, b, c)
-		for _, s := range []*server{a, b, c} {
-			for _, o := range []*server{a, b, c} {
+		for _, s := range []*gossiper{a, b, c} {
+			for _, o := range []*gossiper{a, b, c} {
 				if !s.members.Alive(o.members.Self()) {
 					t.Errorf("%s does not take %s for alive", s.members.Self(), o.members.Self())
 				}
@@ -40,7 +40,7 @@ func TestKilledServerIsDead(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newGossipNet(t)
-				servers := []*server{n.on(t, "0")}
+				servers := []*gossiper{n.on(t, "0")}
 				for i := 1; i < size; i++ {
 					servers = append(servers, n.on(t, fmt.Sprint(i), servers[0]))
 				}
@@ -67,7 +67,7 @@ func TestLeave(t *testing.T) {
 		met(t, 5*time.Second, a, b, c)
 		b.members.SetDraining(true)
 		draining := func(v *View) bool { m, ok := v.Get(b.members.Self()); return ok && m.Meta.Draining }
-		for _, s := range []*server{a, c} {
+		for _, s := range []*gossiper{a, c} {
 			if !s.until(2*time.Second, draining) {
 				t.Error("the draining mark did not arrive within two seconds")
 			}
@@ -90,9 +90,9 @@ func TestPartitionHeals(t *testing.T) {
 		b := n.on(t, "b", a)
 		c := n.on(t, "c", a)
 		d := n.on(t, "d", a)
-		all := []*server{a, b, c, d}
+		all := []*gossiper{a, b, c, d}
 		met(t, 5*time.Second, all...)
-		n.partition([]*server{a, b}, []*server{c, d})
+		n.partition([]*gossiper{a, b}, []*gossiper{c, d})
 		met(t, 20*time.Second, a, b)
 		met(t, 20*time.Second, c, d)
 		<-time.After(5 * time.Minute)
@@ -111,7 +111,7 @@ func TestOneWayCut(t *testing.T) {
 		c := n.on(t, "c", a)
 		met(t, 5*time.Second, a, b, c)
 		leaves := func() (sum int64) {
-			for _, s := range []*server{a, b, c} {
+			for _, s := range []*gossiper{a, b, c} {
 				sum += s.members.Stats().Leaves
 			}
 			return sum
@@ -137,7 +137,7 @@ func TestWithoutUDP(t *testing.T) {
 		met(t, time.Minute, a, b, c)
 		<-time.After(10 * time.Minute)
 		met(t, time.Nanosecond, a, b, c)
-		for _, s := range []*server{a, b, c} {
+		for _, s := range []*gossiper{a, b, c} {
 			if got := s.members.Stats().Leaves; got != 0 {
 				t.Errorf("%d servers were called dead", got)
 			}
@@ -200,7 +200,7 @@ func key(fill byte, size int) Key { return Key(strings.Repeat(string(rune(fill))
 func TestWrongKeyStaysOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newGossipNet(t)
-		with := func(name string, keys []Key, join ...*server) *server {
+		with := func(name string, keys []Key, join ...*gossiper) *gossiper {
 			return n.with(t, name, func(c *MembersConfig) {
 				c.Keys = keys
 				for _, s := range join {
@@ -226,7 +226,7 @@ func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		old, young := key('o', 16), key('y', 32)
-		with := func(name string, keys []Key, join ...*server) *server {
+		with := func(name string, keys []Key, join ...*gossiper) *gossiper {
 			return n.with(t, name, func(c *MembersConfig) {
 				c.Keys = keys
 				for _, s := range join {
@@ -237,7 +237,7 @@ func TestKeyRotation(t *testing.T) {
 		a := with("a", []Key{old})
 		b := with("b", []Key{old}, a)
 		c := with("c", []Key{old}, a)
-		all := []*server{a, b, c}
+		all := []*gossiper{a, b, c}
 		met(t, 5*time.Second, all...)
 		for _, keys := range [][]Key{{old, young}, {young, old}, {young}} {
 			for _, s := range all {

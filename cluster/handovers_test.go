@@ -1,0 +1,706 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"logux-proxy/wire"
+)
+
+// A faultyStore is a store that can be away, and that can fail between two steps.
+type faultyStore struct {
+	HandoverStore
+	mu sync.Mutex
+	// Guarded by mu.
+	away  bool
+	fails map[string]error // by method; after the step was done
+	calls map[string]int
+}
+
+var errAway = errors.New("the store is away")
+
+func (s *faultyStore) set(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+}
+
+func (s *faultyStore) fail(method string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails == nil {
+		s.fails = make(map[string]error)
+	}
+	s.fails[method] = err
+}
+
+func (s *faultyStore) check(method string) (before, after error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls == nil {
+		s.calls = make(map[string]int)
+	}
+	s.calls[method]++
+	if s.away {
+		return errAway, nil
+	}
+	return nil, s.fails[method]
+}
+
+func (s *faultyStore) put(ctx context.Context, client wire.ClientID, entries []entry, ttl time.Duration) error {
+	before, after := s.check("put")
+	if before != nil {
+		return before
+	}
+	return errors.Join(s.HandoverStore.put(ctx, client, entries, ttl), after)
+}
+
+func (s *faultyStore) settle(ctx context.Context, client wire.ClientID, e entry, create bool, ttl time.Duration) (entry, bool, error) {
+	before, after := s.check("settle")
+	if before != nil {
+		return entry{}, false, before
+	}
+	kept, ok, err := s.HandoverStore.settle(ctx, client, e, create, ttl)
+	return kept, ok, errors.Join(err, after)
+}
+
+func (s *faultyStore) renew(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (leaseState, error) {
+	before, after := s.check("renew")
+	if before != nil {
+		return leaseTaken, before
+	}
+	state, err := s.HandoverStore.renew(ctx, owner, holder, lease, ttl)
+	return state, errors.Join(err, after)
+}
+
+func (s *faultyStore) claim(ctx context.Context, owner, holder ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
+	before, after := s.check("claim")
+	if before != nil {
+		return before
+	}
+	return errors.Join(s.HandoverStore.claim(ctx, owner, holder, id, claim, lease, ttl), after)
+}
+
+func (s *faultyStore) unclaim(ctx context.Context, owner, holder ServerID, id wire.ActionID) error {
+	before, after := s.check("unclaim")
+	if before != nil {
+		return before
+	}
+	return errors.Join(s.HandoverStore.unclaim(ctx, owner, holder, id), after)
+}
+
+func (s *faultyStore) take(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (bool, error) {
+	before, after := s.check("take")
+	if before != nil {
+		return false, before
+	}
+	ok, err := s.HandoverStore.take(ctx, owner, holder, lease, ttl)
+	return ok, errors.Join(err, after)
+}
+
+// A heir is a server of a test with its handovers.
+type heir struct {
+	*Handovers
+	id    ServerID
+	store *faultyStore
+	stop  func()
+
+	mu sync.Mutex
+	// Guarded by mu.
+	orphans []Claim
+	known   []Outcome
+}
+
+// A family is some servers with one store, and a gossip that the test rules.
+type family struct {
+	t     *testing.T
+	store HandoverStore
+
+	mu sync.Mutex
+	// Guarded by mu.
+	dead map[ServerID]bool
+}
+
+func newFamily(t *testing.T) *family {
+	return &family{t: t, store: LocalStore(), dead: make(map[ServerID]bool)}
+}
+
+func (f *family) setDead(id ServerID, dead bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead[id] = dead
+}
+
+func (f *family) heir(name string, change ...func(*HandoversConfig)) *heir {
+	f.t.Helper()
+	h := &heir{id: ServerID("server:" + name + "/1-X"), store: &faultyStore{HandoverStore: f.store}}
+	c := HandoversConfig{
+		Self: h.id, Store: h.store,
+		Alive: func(id ServerID) bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return !f.dead[id]
+		},
+		Orphan: func(c Claim, known *Outcome) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if known != nil {
+				h.known = append(h.known, *known)
+				return
+			}
+			h.orphans = append(h.orphans, c)
+		},
+	}
+	for _, change := range change {
+		change(&c)
+	}
+	var err error
+	if h.Handovers, err = NewHandovers(c); err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { h.Run(ctx) })
+	h.stop = func() {
+		cancel()
+		running.Wait()
+	}
+	f.t.Cleanup(h.stop)
+	return h
+}
+
+// kill ends a server as SIGKILL would; the gossip knows it.
+func (f *family) kill(h *heir) {
+	h.stop()
+	f.setDead(h.id, true)
+}
+
+func (h *heir) got() []Claim {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orphans)
+}
+
+func claimOf(id string) Claim {
+	return Claim{
+		ID: wire.ActionID(id), Client: "38:tab",
+		Action: []byte(`{"type":"` + id + `"}`), Meta: []byte(`{"id":"` + id + `"}`), Headers: []byte(`{"h":1}`),
+	}
+}
+
+func outcome(id string) Outcome { return Outcome{ID: wire.ActionID(id), Action: []byte("done " + id)} }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pass lets time go by.
+func pass(d time.Duration) { <-time.After(d) }
+
+func TestClientMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		ctx := t.Context()
+		must(t, a.Store(ctx, Record{
+			Client:   "38:tab",
+			InFlight: []InFlight{{"1", a.id}, {"2", a.id}},
+			Outcomes: []Outcome{{ID: "3", Action: []byte("done 3"), Added: 5}},
+		}))
+		fetch := func(h *heir, inFlight, settled string) Record {
+			t.Helper()
+			r, err := h.Fetch(ctx, "38:tab")
+			must(t, err)
+			var ids []string
+			for _, x := range r.InFlight {
+				ids = append(ids, string(x.ID)+string(x.Owner[7]))
+			}
+			slices.Sort(ids)
+			var done []string
+			for _, x := range r.Outcomes {
+				done = append(done, string(x.ID))
+			}
+			slices.Sort(done)
+			if strings.Join(ids, " ") != inFlight || strings.Join(done, " ") != settled {
+				t.Errorf("the record is %+v", r)
+			}
+			return r
+		}
+		r := fetch(b, "1a 2a", "3")
+		if o := r.Outcomes[0]; o.Added != 5 || string(o.Action) != "done 3" {
+			t.Errorf("the outcome is %+v", o)
+		}
+		// 1 gets its outcome at a; b, where the client is, hears of it and the client confirms it.
+		if kept, ok, err := a.Settle(ctx, "38:tab", outcome("1")); err != nil || !ok || string(kept.Action) != "done 1" {
+			t.Errorf("settling: %+v, %v, %v", kept, ok, err)
+		}
+		if kept, ok, err := b.Settle(ctx, "38:tab", Outcome{ID: "1", Action: []byte("other")}); err != nil || !ok || string(kept.Action) != "done 1" {
+			t.Errorf("settling again: %+v, %v, %v", kept, ok, err)
+		}
+		must(t, b.Confirm(ctx, "38:tab", "1", "3"))
+		must(t, b.Confirm(ctx, "38:tab"))
+		if _, ok, err := a.Settle(ctx, "38:tab", outcome("3")); err != nil || ok {
+			t.Errorf("settling what was confirmed: %v, %v", ok, err)
+		}
+		fetch(b, "2a", "")
+		// It leaves b, too, with an action of b's and the one of a's.
+		must(t, b.Store(ctx, Record{Client: "38:tab", InFlight: []InFlight{{"2", a.id}, {"4", b.id}}}))
+		fetch(a, "2a 4b", "")
+		pass(5*time.Minute + time.Second)
+		fetch(a, "", "")
+
+		if err := a.Store(ctx, Record{Client: "x", Outcomes: []Outcome{{ID: "1", Action: make([]byte, maxRecordBytes+1)}}}); !errors.Is(err, ErrRecordSize) {
+			t.Errorf("too many bytes: %v", err)
+		}
+		if err := a.Store(ctx, Record{Client: "x", InFlight: make([]InFlight, maxRecordEntries+1)}); !errors.Is(err, ErrRecordSize) {
+			t.Errorf("too many entries: %v", err)
+		}
+	})
+}
+
+// The claims of a killed server are taken over within 15 s, by exactly one other, and each has one outcome.
+func TestTakeOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b, c := f.heir("a"), f.heir("b"), f.heir("c")
+		for _, id := range []string{"1", "2", "3"} {
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+		}
+		if _, err := a.SettleClaim(t.Context(), claimOf("3"), outcome("3")); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour) // as long as it lives, nobody takes its claims
+		if len(b.got())+len(c.got()) != 0 {
+			t.Fatal("claims of a living server were taken over")
+		}
+		f.kill(a)
+		pass(15 * time.Second)
+		heirs := []*heir{b, c}
+		if len(b.got()) == 0 {
+			heirs = []*heir{c, b}
+		}
+		got := heirs[0].got()
+		if len(got) != 2 || len(heirs[1].got()) != 0 {
+			t.Fatalf("taken over were %v and %v", got, heirs[1].got())
+		}
+		pass(time.Minute) // the back-end is slow; nobody takes them again
+		if len(heirs[0].got()) != 2 || len(heirs[1].got()) != 0 {
+			t.Fatal("claims were given out again")
+		}
+		for _, claim := range got {
+			want := claimOf(string(claim.ID))
+			want.Owner = a.id
+			if fmt.Sprint(claim) != fmt.Sprint(want) {
+				t.Errorf("the claim is %s", fmt.Sprint(claim))
+			}
+			kept, err := heirs[0].SettleClaim(t.Context(), claim, outcome(string(claim.ID)))
+			if err != nil || string(kept.Action) != "done "+string(claim.ID) {
+				t.Errorf("settling: %+v, %v", kept, err)
+			}
+		}
+		r, err := c.Fetch(t.Context(), "38:tab")
+		if err != nil || len(r.Outcomes) != 2 || len(r.InFlight) != 0 { // 3 is over five minutes old
+			t.Errorf("the record is %+v, %v", r, err)
+		}
+		pass(5 * time.Second)
+		if owners, _ := f.store.owners(t.Context()); len(owners) != 0 {
+			t.Errorf("estates of %v are left", owners)
+		}
+		if s := heirs[0].Stats(); s.Takeovers != 1 || s.Orphans != 0 || s.Claims != 0 || s.Late != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// All servers were killed and started again with other IDs.
+func TestTakeOverAfterAllDied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		for _, name := range []string{"a", "b", "c"} {
+			h := f.heir(name)
+			must(t, h.ClaimAction(t.Context(), claimOf(name)))
+			f.kill(h)
+		}
+		d, e := f.heir("d"), f.heir("e")
+		pass(30 * time.Second)
+		var ids []string
+		for _, c := range append(d.got(), e.got()...) {
+			ids = append(ids, string(c.ID))
+		}
+		slices.Sort(ids)
+		if fmt.Sprint(ids) != "[a b c]" {
+			t.Errorf("taken over were %v", ids)
+		}
+	})
+}
+
+// For the gossip the owner is dead, but it lives and reaches Redis: its claims are its own.
+func TestNoTakeOverBehindABrokenNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		must(t, a.Store(t.Context(), Record{Client: "38:tab", InFlight: []InFlight{{"2", a.id}}}))
+		f.setDead(a.id, true)
+		f.setDead(b.id, true) // and the other way round
+		pass(time.Hour)
+		if len(b.got()) != 0 || len(a.got()) != 0 {
+			t.Error("claims of a living server were taken over")
+		}
+		if o, lost, err := b.Inquire(t.Context(), "38:tab", InFlight{"2", a.id}); o != nil || lost || err != nil {
+			t.Errorf("an action of a living server: %v, %v, %v", o, lost, err)
+		}
+	})
+}
+
+// The server that takes over dies as well, in the middle.
+func TestHeirDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		for _, id := range []string{"1", "2"} {
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+		}
+		f.kill(a)
+		pass(15 * time.Second)
+		if len(b.got()) != 2 {
+			t.Fatalf("b took %v over", b.got())
+		}
+		claim := b.got()[0]
+		if _, err := b.SettleClaim(t.Context(), claim, outcome(string(claim.ID))); err != nil {
+			t.Fatal(err)
+		}
+		c := f.heir("c")
+		f.kill(b)
+		pass(15 * time.Second)
+		if got := c.got(); len(got) != 1 || got[0].ID == claim.ID {
+			t.Errorf("c took %v over", got)
+		}
+	})
+}
+
+// The owner died after it had written the outcome and before it could take the claim away: the back-end is not asked.
+func TestOwnerDiedBetweenOutcomeAndClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		a.store.fail("settle", errAway) // the answer got lost
+		if _, err := a.SettleClaim(t.Context(), claimOf("1"), outcome("1")); !errors.Is(err, errAway) {
+			t.Fatal(err)
+		}
+		f.kill(a)
+		pass(15 * time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.orphans) != 0 || len(b.known) != 1 || string(b.known[0].Action) != "done 1" {
+			t.Errorf("b got %v and %v", b.orphans, b.known)
+		}
+		if owners, _ := f.store.owners(t.Context()); len(owners) != 0 {
+			t.Errorf("estates of %v are left", owners)
+		}
+	})
+}
+
+// The server was away from everything so long that its claims were taken over; it comes back in the middle.
+func TestOwnerComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		for _, id := range []string{"1", "2", "3"} {
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+		}
+		a.store.set(true)
+		f.setDead(a.id, true)
+		pass(15 * time.Second)
+		if len(b.got()) != 3 {
+			t.Fatalf("b took %v over", b.got())
+		}
+		a.store.set(false)
+		f.setDead(a.id, false)
+		// Right away it settles one, before it knows: the other server gives that outcome to the client.
+		if _, err := a.SettleClaim(t.Context(), claimOf("1"), Outcome{ID: "1", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
+			t.Errorf("settling what another has: %v", err)
+		}
+		pass(5 * time.Second)
+		if _, err := a.SettleClaim(t.Context(), claimOf("2"), Outcome{ID: "2", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
+			t.Errorf("settling what another has: %v", err)
+		}
+		if err := a.ClaimAction(t.Context(), claimOf("4")); !errors.Is(err, ErrTaken) {
+			t.Errorf("claiming meanwhile: %v", err)
+		}
+		for _, c := range b.got() {
+			kept, err := b.SettleClaim(t.Context(), c, Outcome{ID: c.ID, Action: []byte("of b")})
+			want := "of b"
+			if c.ID == "1" {
+				want = "of a"
+			}
+			if err != nil || string(kept.Action) != want {
+				t.Errorf("%s is settled with %s, %v", c.ID, kept.Action, err)
+			}
+		}
+		pass(10 * time.Second)
+		must(t, a.ClaimAction(t.Context(), claimOf("4")))
+		if _, err := a.SettleClaim(t.Context(), claimOf("3"), outcome("3")); !errors.Is(err, ErrTaken) {
+			t.Errorf("settling what another has settled: %v", err)
+		}
+		kept, err := a.SettleClaim(t.Context(), claimOf("4"), outcome("4"))
+		if err != nil || string(kept.Action) != "done 4" || len(a.got()) != 0 || len(b.got()) != 3 {
+			t.Errorf("%+v, %v; a has %v, b has %v", kept, err, a.got(), b.got())
+		}
+	})
+}
+
+// The owner was away, and the server that had taken over died in the middle: the owner goes on with what is
+// left, and asks again for what it had given up.
+func TestOwnerInheritsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		for _, id := range []string{"1", "2", "3"} {
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+		}
+		a.store.set(true)
+		f.setDead(a.id, true)
+		pass(15 * time.Second)
+		a.store.set(false)
+		f.setDead(a.id, false)
+		pass(5 * time.Second)
+		if _, err := a.SettleClaim(t.Context(), claimOf("1"), outcome("1")); !errors.Is(err, ErrTaken) {
+			t.Fatal(err)
+		}
+		for _, c := range b.got() {
+			if c.ID == "2" {
+				if _, err := b.SettleClaim(t.Context(), c, outcome("2")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		f.kill(b)
+		pass(15 * time.Second)
+		if got := a.got(); len(got) != 1 || got[0].ID != "1" || got[0].Owner != a.id {
+			t.Fatalf("a is given %v", got)
+		}
+		for _, id := range []string{"1", "3"} {
+			if kept, err := a.SettleClaim(t.Context(), claimOf(id), outcome(id)); err != nil || string(kept.Action) != "done "+id {
+				t.Errorf("%s: %+v, %v", id, kept, err)
+			}
+		}
+		wantClaims(t, f.store, a.id)
+	})
+}
+
+// Redis comes back empty: the claims are written again before anybody could miss them.
+func TestClaimsAreWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		must(t, a.ClaimAction(t.Context(), claimOf("2")))
+		empty := f.store.(*localStore)
+		empty.mu.Lock()
+		clear(empty.records)
+		clear(empty.estates)
+		// An old snapshot would bring back what was settled long ago.
+		empty.holdLocked(a.id, a.id, time.Now(), 0, time.Hour)
+		empty.estates[a.id].claims["0"] = []byte("old")
+		empty.mu.Unlock()
+		pass(5 * time.Second)
+		if ok, err := f.store.claimed(t.Context(), a.id, "0"); ok || err != nil {
+			t.Errorf("the old claim is there: %v, %v", ok, err)
+		}
+		f.kill(a)
+		pass(15 * time.Second)
+		if got := b.got(); len(got) != 2 {
+			t.Errorf("b took %v over", got)
+		}
+	})
+}
+
+// While the store is away outcomes go to the client nevertheless; the store is told when it is back, so that nobody asks
+// the back-end again.
+func TestSettledWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		a.store.set(true)
+		if kept, err := a.SettleClaim(t.Context(), claimOf("1"), outcome("1")); !errors.Is(err, errAway) || string(kept.Action) != "done 1" {
+			t.Errorf("%+v, %v", kept, err)
+		}
+		if s := a.Stats(); s.Late != 1 || s.Claims != 1 {
+			t.Errorf("%+v", s)
+		}
+		pass(5 * time.Second)
+		a.store.set(false)
+		pass(5 * time.Second)
+		if s := a.Stats(); s.Late != 0 || s.Claims != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.kill(a)
+		pass(30 * time.Second)
+		if len(b.got()) != 0 {
+			t.Errorf("b took %v over", b.got())
+		}
+		if r, err := b.Fetch(t.Context(), "38:tab"); err != nil || len(r.Outcomes) != 1 {
+			t.Errorf("the record is %+v, %v", r, err)
+		}
+	})
+}
+
+// Nobody knows whether the claim was written: the action was not acknowledged, so the claim has to go.
+func TestDoubtfulClaimGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a := f.heir("a")
+		a.store.fail("claim", errAway)
+		if err := a.ClaimAction(t.Context(), claimOf("1")); !errors.Is(err, errAway) {
+			t.Fatal(err)
+		}
+		a.store.fail("claim", nil)
+		wantDone := func(id string, want bool) {
+			t.Helper()
+			if ok, err := f.store.claimed(t.Context(), a.id, wire.ActionID(id)); ok != want || err != nil {
+				t.Errorf("%s is claimed: %v, %v", id, ok, err)
+			}
+		}
+		wantDone("1", true)
+		if err := a.ClaimAction(t.Context(), claimOf("1")); !errors.Is(err, ErrClaimUndone) {
+			t.Errorf("claiming again: %v", err)
+		}
+		pass(5 * time.Second)
+		wantDone("1", false)
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		wantDone("1", true)
+		if s := a.Stats(); s.Claims != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestInquire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		ctx := t.Context()
+		must(t, a.Store(ctx, Record{Client: "38:tab", InFlight: []InFlight{{"1", a.id}, {"2", a.id}}}))
+		must(t, a.ClaimAction(ctx, claimOf("3")))
+		want := func(id string, owner ServerID, settled string, lost bool) {
+			t.Helper()
+			o, l, err := b.Inquire(ctx, "38:tab", InFlight{wire.ActionID(id), owner})
+			got := ""
+			if o != nil {
+				got = string(o.Action)
+			}
+			if err != nil || got != settled || l != lost {
+				t.Errorf("%s: %q, lost %v, %v", id, got, l, err)
+			}
+		}
+		want("1", a.id, "", false)
+		if _, _, err := a.Settle(ctx, "38:tab", outcome("1")); err != nil {
+			t.Fatal(err)
+		}
+		want("1", a.id, "done 1", false)
+		f.kill(a)
+		want("2", a.id, "", false) // it has its lease still
+		pass(15 * time.Second)
+		want("1", a.id, "done 1", false)
+		want("2", a.id, "", true)
+		want("3", a.id, "", false) // claimed: b is about to process it
+		if len(b.got()) != 1 {
+			t.Fatalf("b took %v over", b.got())
+		}
+		if _, err := b.SettleClaim(ctx, b.got()[0], outcome("3")); err != nil {
+			t.Fatal(err)
+		}
+		want("3", a.id, "done 3", false)
+		want("4", b.id, "", false)
+	})
+}
+
+// Orphans are given out a few at a time, and all of them in the end.
+func TestOrphansAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a := f.heir("a")
+		const claims = 300
+		for i := range claims {
+			must(t, a.ClaimAction(t.Context(), claimOf(fmt.Sprint(i))))
+		}
+		f.kill(a)
+		b := f.heir("b", func(c *HandoversConfig) { c.MaxOrphans = 20 })
+		pass(15 * time.Second)
+		settled := 0
+		for settled < claims {
+			got := b.got()
+			if len(got)-settled > 20 || len(got) == settled {
+				t.Fatalf("%d were given out, %d are settled", len(got), settled)
+			}
+			for _, c := range got[settled:] {
+				if _, err := b.SettleClaim(t.Context(), c, outcome(string(c.ID))); err != nil {
+					t.Fatal(err)
+				}
+				settled++
+			}
+			synctest.Wait()
+		}
+		if got := b.got(); len(got) != claims {
+			t.Errorf("%d were given out", len(got))
+		}
+	})
+}
+
+func TestClaimsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a := f.heir("a")
+		huge := claimOf("huge")
+		huge.Action = make([]byte, maxClaim)
+		if err := a.ClaimAction(t.Context(), huge); !errors.Is(err, ErrClaimsFull) {
+			t.Errorf("a claim of %d bytes: %v", maxClaim, err)
+		}
+		large := claimOf("0")
+		large.Action = make([]byte, maxClaim-1000)
+		n := 0
+		for ; n < 100; n++ {
+			large.ID = wire.ActionID(fmt.Sprint(n))
+			if err := a.ClaimAction(t.Context(), large); err != nil {
+				if !errors.Is(err, ErrClaimsFull) {
+					t.Error(err)
+				}
+				break
+			}
+		}
+		if n != 16 {
+			t.Errorf("%d claims of %d bytes were taken", n, len(large.Action))
+		}
+		large.ID = "0"
+		if _, err := a.SettleClaim(t.Context(), large, outcome("0")); err != nil {
+			t.Fatal(err)
+		}
+		must(t, a.ClaimAction(t.Context(), large))
+	})
+}
+
+func TestHandoversConfig(t *testing.T) {
+	for name, c := range map[string]HandoversConfig{
+		"nothing":  {},
+		"no store": {Self: "server:a/1-A", Alive: func(ServerID) bool { return true }, Orphan: func(Claim, *Outcome) {}},
+		"no ID":    {Store: LocalStore(), Alive: func(ServerID) bool { return true }, Orphan: func(Claim, *Outcome) {}},
+	} {
+		if _, err := NewHandovers(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/wire"
+)
+
+// TakeOver makes this server the one that deals with the claims of a dead one, and gives them to Orphan. Exactly one
+// server succeeds; nobody does while the owner is alive for the gossip or has its lease. Run calls it again and again
+// until all are settled; whoever calls it besides only hastens it.
+func (h *Handovers) TakeOver(ctx context.Context, owner ServerID) error {
+	h.mu.Lock()
+	ours := h.taken[owner] != nil
+	h.mu.Unlock()
+	// What has been taken over is brought to its end, even if the owner comes back.
+	if owner == h.cfg.Self || !ours && h.cfg.Alive(owner) {
+		return nil
+	}
+	ok, err := h.cfg.Store.take(ctx, owner, h.cfg.Self, h.cfg.Lease, h.cfg.ClaimTTL)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		h.letGo(owner)
+		return nil
+	}
+	h.mu.Lock()
+	fresh := h.taken[owner] == nil
+	if fresh {
+		h.taken[owner] = make(map[wire.ActionID]bool)
+		h.stats.Takeovers++
+	}
+	h.mu.Unlock()
+	if fresh {
+		h.log.Info("Taking over the claims of a dead server", zap.String("server", string(owner)))
+	}
+	return h.giveOut(ctx, owner)
+}
+
+// letGo forgets an estate that is done with, or that another server has.
+func (h *Handovers) letGo(owner ServerID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.taken[owner] {
+		delete(h.settling, id)
+		h.orphans--
+	}
+	delete(h.taken, owner)
+}
+
+// giveOut hands claims of an estate to Orphan, as many as there is room for.
+func (h *Handovers) giveOut(ctx context.Context, owner ServerID) error {
+	var failed error
+	err := h.cfg.Store.claims(ctx, owner, func(id wire.ActionID, text []byte) bool {
+		fresh, room := h.room(owner, id)
+		if fresh {
+			failed = h.giveOne(ctx, owner, id, text)
+		}
+		return room && failed == nil
+	})
+	return errors.Join(err, failed)
+}
+
+// room reports whether a claim is to be given out, and counts it then; room is false when no more are.
+func (h *Handovers) room(owner ServerID, id wire.ActionID) (fresh, room bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	given := h.taken[owner]
+	if given == nil || h.orphans >= h.cfg.MaxOrphans {
+		return false, false
+	}
+	if given[id] {
+		return false, true
+	}
+	given[id] = true
+	h.orphans++
+	return true, true
+}
+
+// giveOne hands one claim to Orphan, with its outcome if the owner had written it.
+func (h *Handovers) giveOne(ctx context.Context, owner ServerID, id wire.ActionID, text []byte) error {
+	claim, err := decodeClaim(owner, id, text)
+	if err != nil {
+		// Of a later release, one of whose servers may take it over from us; it stays until then.
+		h.log.Warn("A claim cannot be read", zap.String("actionId", string(id)), zap.Error(err))
+		return nil
+	}
+	e, ok, err := h.cfg.Store.look(ctx, claim.Client, id)
+	if err == nil && ok && e.settled {
+		err = h.cfg.Store.unclaim(ctx, owner, h.cfg.Self, id)
+	}
+	if err != nil {
+		h.takeBack(owner, id)
+		return err
+	}
+	if !ok || !e.settled {
+		h.cfg.Orphan(claim, nil)
+		return nil
+	}
+	h.takeBack(owner, id)
+	known := e.asOutcome()
+	h.cfg.Orphan(claim, &known)
+	return nil
+}
+
+// takeBack counts a claim as not given out.
+func (h *Handovers) takeBack(owner ServerID, id wire.ActionID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if owner == h.cfg.Self {
+		h.disownLocked(id)
+	}
+	if given := h.taken[owner]; given[id] {
+		delete(given, id)
+		h.orphans--
+	}
+}
+
+// takeOverMore renews the leases on estates that were taken over, and gives out more of them.
+func (h *Handovers) takeOverMore(ctx context.Context) error {
+	h.mu.Lock()
+	owners := slices.Collect(maps.Keys(h.taken))
+	h.mu.Unlock()
+	for _, owner := range owners {
+		if err := h.TakeOver(ctx, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// search looks for estates of dead servers.
+func (h *Handovers) search(ctx context.Context) error {
+	owners, err := h.cfg.Store.owners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, owner := range owners {
+		h.mu.Lock()
+		ours := h.taken[owner] != nil
+		h.mu.Unlock()
+		if ours {
+			continue
+		}
+		if err := h.TakeOver(ctx, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
