@@ -337,6 +337,25 @@ func TestSlowReaderThatCatchesUpGetsEverything(t *testing.T) {
 	})
 }
 
+// One message may be larger than what may wait: its reader could never get it otherwise.
+func TestOneMessageLargerThanTheOutputLimitArrives(t *testing.T) {
+	inAllModes(t, func(t *testing.T, mode func(*Config)) {
+		opened := make(chan *Conn, 1)
+		s := serve(t, &script{open: func(c *Conn, _ *Request) { opened <- c }}, func(c *Config) {
+			mode(c)
+			c.Limits.Output = 64 << 10
+		})
+		c := dial(t, s)
+		conn := receive(t, opened)
+		large := strings.Repeat("x", 8<<20)
+		for range 3 {
+			do(t, conn.Loop(), func(*Loop) { conn.Send([]byte(large)) })
+			c.expect(ws.OpText, large)
+			await(t, "empty outbox", func() bool { return s.Stats().OutputWaiting == 0 })
+		}
+	})
+}
+
 func TestShutdownClosesWith1001(t *testing.T) {
 	inAllModes(t, func(t *testing.T, mode func(*Config)) {
 		closed := make(chan CloseReason, 1)

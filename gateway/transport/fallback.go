@@ -22,7 +22,7 @@ import (
 const (
 	requestTimeout  = 60 * time.Second // to read a request, to write its response
 	fallbackIdle    = 75 * time.Second // between two requests
-	fallbackBacklog = 128
+	fallbackBacklog = 4096
 	fallbackGrace   = 2 * time.Second // at the end, for requests under way
 )
 

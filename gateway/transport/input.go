@@ -66,11 +66,7 @@ func (c *Conn) readRest() {
 	data := in.rest
 	in.rest = nil
 	c.readFrames(data)
-	if c.in != nil && len(c.in.rest) > 0 {
-		// stash has copied within the same memory.
-		return
-	}
-	c.loop.pool.put(data)
+	c.loop.pool.put(data) // what was not looked at was copied
 }
 
 // readFrames looks at data, hands messages to the handler and answers control frames.

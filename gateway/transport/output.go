@@ -194,9 +194,11 @@ func (c *Conn) write(p []byte) (int, bool) {
 	return n, true
 }
 
-// enqueue appends p to the outbox. A peer that lets too much wait fails.
+// enqueue appends p to the outbox. A peer that lets too much wait fails; but one message may wait however large it
+// is, or a peer that is to have it could never get it.
 func (c *Conn) enqueue(p []byte) {
 	l := c.loop
+	alone := c.out == nil || c.out.size == 0
 	if c.out == nil {
 		c.out = l.getOutbox(c)
 	}
@@ -219,7 +221,7 @@ func (c *Conn) enqueue(p []byte) {
 		}
 		o.chunks = append(o.chunks, l.pool.get(min(max(len(p), minChunk), maxChunk)))
 	}
-	if o.size > l.limits.Output && c.phase == phaseOpen {
+	if o.size > l.limits.Output && !alone && c.phase == phaseOpen {
 		c.fail(errSlow)
 	}
 }

@@ -16,6 +16,7 @@ type Server struct {
 	// Static
 	config   Config
 	addr     net.Addr
+	listener *listener
 	loops    []*Loop
 	http     *http.Server
 	handover *handover // where connections that are no WebSockets go
@@ -28,10 +29,8 @@ type Server struct {
 	pipes    sync.WaitGroup // goroutines of connections
 
 	// Guarded by mu
-	mu       sync.Mutex
-	listener *listener // until Run took it or StopAccepting closed it
-	running  bool
-	closed   bool // StopAccepting was called
+	mu      sync.Mutex
+	running bool // the listener is the loop's or its goroutine's, and not StopAccepting's, to close
 }
 
 // New checks c and opens the listener; it starts nothing.
@@ -69,8 +68,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.New("transport: Run called twice")
 	}
 	s.running = true
-	ln := s.listener
 	s.mu.Unlock()
+	ln := s.listener
 
 	if err := s.openPollers(); err != nil {
 		ln.abandon()
@@ -128,16 +127,14 @@ func (s *Server) openPollers() error {
 // StopAccepting closes the listener; connections live on. Any goroutine may call it.
 func (s *Server) StopAccepting() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	s.closed = true
 	if !s.running {
 		s.listener.abandon()
-		return
 	}
-	s.listener.stop(s)
+	running := s.running
+	s.mu.Unlock()
+	if running {
+		s.listener.stop(s)
+	}
 }
 
 // turn returns the loop that gets the next socket.
