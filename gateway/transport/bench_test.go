@@ -14,8 +14,6 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"logux-proxy/gateway/transport/poll"
 )
 
@@ -26,14 +24,11 @@ func (g *rig) pairs(n int) []int {
 	buf := make([]byte, 4096)
 	peers := make([]int, n)
 	for i := range peers {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			g.t.Fatal(err)
-		}
+		var near int
+		near, peers[i] = socketpair(g.t)
 		g.loop.server.sockets.Add(1)
-		g.loop.arrive(arrival{fd: fds[0]})
-		peers[i] = fds[1]
-		if _, err := poll.Write(fds[1], head); err != nil {
+		g.loop.arrive(arrival{fd: near})
+		if _, err := poll.Write(peers[i], head); err != nil {
 			g.t.Fatal(err)
 		}
 		if i%100 == 99 || i == n-1 {
@@ -118,24 +113,21 @@ func BenchmarkUpgrade(b *testing.B) {
 	buf := make([]byte, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := poll.Write(fds[1], head); err != nil {
+		near, far := socketpair(b)
+		if _, err := poll.Write(far, head); err != nil {
 			b.Fatal(err)
 		}
 		g.loop.server.sockets.Add(1)
-		g.loop.arrive(arrival{fd: fds[0]})
+		g.loop.arrive(arrival{fd: near})
 		for range 2 {
 			if err := g.loop.turn(0); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if n, err := poll.Read(fds[1], buf); err != nil || n == 0 {
+		if n, err := poll.Read(far, buf); err != nil || n == 0 {
 			b.Fatal(n, err)
 		}
-		poll.Close(fds[1])
+		poll.Close(far)
 	}
 }
 

@@ -81,18 +81,24 @@ func (g *rig) pass(d time.Duration) {
 // socket connects without a word.
 func (g *rig) socket() *client {
 	g.t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	conn, err := poll.NetConn(fds[1])
+	near, far := socketpair(g.t)
+	conn, err := poll.NetConn(far)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	g.loop.server.sockets.Add(1)
-	g.loop.arrive(arrival{fd: fds[0], peer: netip.MustParseAddrPort("192.0.2.1:1234")})
+	g.loop.arrive(arrival{fd: near, peer: netip.MustParseAddrPort("192.0.2.1:1234")})
 	g.turn()
 	return wrap(g.t, conn)
+}
+
+func socketpair(t testing.TB) (int, int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fds[0], fds[1]
 }
 
 // connect upgrades.

@@ -95,7 +95,7 @@ func (d *deflater) compress(p []byte, windowBits uint8) ([]byte, bool) {
 			return p, false
 		}
 	}
-	return d.packed.Bytes(), true
+	return d.packed.Bytes(), len(p) > 0
 }
 
 // inflateSlack is by how much the memory for an expanding message may exceed the message limit.
