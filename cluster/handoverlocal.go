@@ -86,7 +86,7 @@ func (s *localStore) put(_ context.Context, client wire.ClientID, entries []entr
 		switch {
 		case !known && len(r.entries) >= maxRecordEntries:
 			return ErrRecordSize
-		case known && old.settled && !(e.settled && bytes.Equal(old.outcome, e.outcome)):
+		case known && old.settled && (!e.settled || !bytes.Equal(old.outcome, e.outcome)):
 		default:
 			r.entries[e.id] = e
 		}

@@ -129,6 +129,7 @@ type family struct {
 }
 
 func newFamily(t *testing.T) *family {
+	t.Helper()
 	return &family{t: t, store: LocalStore(), dead: make(map[ServerID]bool)}
 }
 

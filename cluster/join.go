@@ -111,21 +111,30 @@ type joiner struct {
 	log   *zap.Logger
 	// join exchanges all that is known with the server at addr; it blocks for the stream timeout at most.
 	join func(addr netip.AddrPort) error
+	now  func() time.Time // the wall clock, which goes on while a machine sleeps
 
 	// Owned by run.
 	alone  bool // said so
 	failed map[string]bool
 }
 
+func newJoiner(m *Members, join func(netip.AddrPort) error) *joiner {
+	return &joiner{
+		m: m, seeds: m.seeds, log: m.log, join: join,
+		now:    func() time.Time { return time.Now().Round(0) },
+		failed: make(map[string]bool),
+	}
+}
+
 // run joins and joins again until ctx ends. first is closed after the first round.
 func (j *joiner) run(ctx context.Context, first chan<- struct{}) {
 	wait, alone := time.Duration(0), joinFirst
-	last := time.Now().Round(0) // the wall clock goes on while a machine sleeps
+	last := j.now()
 	next := last
 	tick := time.NewTicker(joinTick)
 	defer tick.Stop()
 	for {
-		now := time.Now().Round(0)
+		now := j.now()
 		slept := now.Sub(last) > joinSlept
 		last = now
 		if slept {
@@ -144,7 +153,7 @@ func (j *joiner) run(ctx context.Context, first chan<- struct{}) {
 				alone = joinFirst
 			}
 			// A little by chance, so that servers started together do not ask together.
-			last = time.Now().Round(0)
+			last = j.now()
 			next = last.Add(wait - wait/10 + rand.N(wait/5+1))
 		}
 		select {

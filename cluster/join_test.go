@@ -134,7 +134,7 @@ func TestCandidates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := &joiner{m: m, seeds: m.seeds, log: m.log, failed: make(map[string]bool)}
+	j := newJoiner(m, nil)
 	addr := netip.MustParseAddrPort
 	m.view.set(Member{ID: self, Addr: addr("10.0.0.1:5")})
 	m.view.set(Member{ID: "server:b/1-B", Addr: addr("10.0.0.2:5")})
@@ -180,5 +180,55 @@ func TestLostPeersAreForgotten(t *testing.T) {
 		if got := l.addresses(); len(got) != 0 || len(l.since) != 0 {
 			t.Errorf("lost are %v", got)
 		}
+	})
+}
+
+// A process that stood still joins the members again, which may have called it dead.
+func TestSleeperJoinsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewMembers(MembersConfig{Self: NewServerID("server:a", time.Now()), Bind: "127.0.0.1:7946"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := Member{ID: "server:b/1-B", Addr: netip.MustParseAddrPort("10.0.0.2:5")}
+		m.view.set(other)
+		var mu sync.Mutex
+		var slept time.Duration
+		asked := 0
+		j := newJoiner(m, func(addr netip.AddrPort) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if addr == other.Addr {
+				asked++
+			}
+			return nil
+		})
+		j.now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(slept)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { j.run(ctx, make(chan struct{})) })
+		count := func(want int) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if asked != want {
+				t.Errorf("the member was asked %d times, want %d", asked, want)
+			}
+		}
+		pass(time.Minute)
+		count(0)
+		mu.Lock()
+		slept = 30 * time.Second
+		mu.Unlock()
+		pass(2 * time.Second)
+		count(1)
+		pass(time.Minute)
+		count(1)
+		cancel()
+		running.Wait()
 	})
 }

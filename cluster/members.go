@@ -147,6 +147,7 @@ type Members struct {
 	kick            chan struct{} // the meta changed
 
 	joins, leaves, refused, metas atomic.Int64
+	gossip                        atomic.Pointer[gossipTransport] // once Run has begun
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -192,12 +193,12 @@ func (m *Members) Run(ctx context.Context) error {
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(func() { m.updateMeta(ctx, list) })
-	j := &joiner{m: m, seeds: m.seeds, log: m.log, failed: make(map[string]bool), join: func(addr netip.AddrPort) error {
+	j := newJoiner(m, func(addr netip.AddrPort) error {
 		if _, err := list.Join([]string{addr.String()}); err != nil {
 			return fmt.Errorf("cluster: joining %s: %w", addr, err)
 		}
 		return nil
-	}}
+	})
 	running.Go(func() { j.run(ctx, m.started) })
 	<-ctx.Done()
 	m.Leave()
@@ -229,7 +230,8 @@ func (m *Members) create() (*memberlist.Memberlist, error) {
 	}
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(m.cfg.Self)
-	c.Transport = newGossipTransport(inner)
+	gossip := newGossipTransport(inner)
+	c.Transport = gossip
 	c.BindAddr, c.BindPort = m.bind.Addr().String(), int(m.bind.Port())
 	if m.cfg.Advertise != "" {
 		c.AdvertiseAddr, c.AdvertisePort = m.advertise.Addr().String(), int(m.advertise.Port())
@@ -250,9 +252,10 @@ func (m *Members) create() (*memberlist.Memberlist, error) {
 	}
 	list, err := memberlist.Create(c)
 	if err != nil {
-		err = errors.Join(err, c.Transport.Shutdown())
+		err = errors.Join(err, gossip.Shutdown())
 		return nil, fmt.Errorf("cluster: starting gossip: %w", err)
 	}
+	m.gossip.Store(gossip)
 	self := list.LocalNode()
 	m.mu.Lock()
 	m.list, m.addr = list, memberOf(self).Addr
@@ -422,6 +425,7 @@ type MembersStats struct {
 	Joins   int64 // of other servers
 	Leaves  int64 // of other servers, whether they said goodbye or not
 	Refused int64 // servers that there was no room for
+	Cut     int64 // streams of others that were closed, being too many or too long
 	Metas   int64 // updates of Meta sent
 	Score   int   // memberlist's health score of this server: 0 is well
 }
@@ -431,6 +435,9 @@ func (m *Members) Stats() MembersStats {
 	s := MembersStats{
 		Members: len(m.View().Members),
 		Joins:   m.joins.Load(), Leaves: m.leaves.Load(), Refused: m.refused.Load(), Metas: m.metas.Load(),
+	}
+	if gossip := m.gossip.Load(); gossip != nil {
+		s.Cut = gossip.refused.Load()
 	}
 	m.mu.Lock()
 	list := m.list
