@@ -102,6 +102,9 @@ func (d *Decoder) decode(text []byte, m *Message) *Error {
 	}
 	s.leave()
 	s.finish()
+	if s.fault == "" {
+		s.fail(s.unportable(text))
+	}
 	switch {
 	case s.fault != "":
 		return WrongFormat(text, s.fault)
@@ -169,10 +172,13 @@ func (s *scanner) action(p *Pair) {
 	start := s.offset() - 1
 	typed := false
 	for s.more() {
-		if string(s.string()) == "type" {
+		switch key := s.string(); {
+		case string(key) == "type":
 			p.ActionType = s.string()
 			typed = true
-		} else {
+		case bytes.EqualFold(key, []byte("type")): // the same key to encoding/json
+			s.fail("an action has a key that is type but for its case")
+		default:
 			s.value()
 		}
 	}

@@ -19,6 +19,8 @@ type scanner struct {
 	in     bytes.Buffer // the text, not copied
 	text   []byte
 	fault  string
+	// folded says that members met a key that is one of those asked for but for its case.
+	folded bool
 	// unescaped holds the strings of this text that had to be unescaped. When it grows, those
 	// found before stay where they were.
 	unescaped []byte
@@ -33,6 +35,7 @@ func (s *scanner) start(text []byte) {
 	s.in = *bytes.NewBuffer(text)
 	s.tokens.Reset(&s.in)
 	s.fault = ""
+	s.folded = false
 	if cap(s.unescaped) > keepUnescaped {
 		s.unescaped = nil
 	}
@@ -203,7 +206,11 @@ func (s *scanner) members(text []byte, keys []string, values []RawJSON) {
 	s.start(text)
 	s.enter(jsontext.KindBeginObject)
 	for s.more() {
-		i := slices.Index(keys, string(s.string()))
+		name := s.string()
+		i := slices.Index(keys, string(name))
+		if i < 0 && slices.ContainsFunc(keys, func(key string) bool { return bytes.EqualFold(name, []byte(key)) }) {
+			s.folded = true
+		}
 		if v := s.value(); i >= 0 {
 			values[i] = v
 		}

@@ -17,6 +17,14 @@ func TestSmuggling(t *testing.T) {
 		"two channels":                sync(`{"type":"logux/subscribe","channel":"a","channel":"b"}`, meta),
 		"two keys deep inside":        sync(`{"type":"a","x":[{"y":{"k":1,"l":2,"\u006b":3}}]}`, meta),
 		"two equal members":           sync(`{"type":"a","type":"a"}`, meta),
+		"two types but for the case":  sync(`{"type":"a","Type":"b"}`, meta),
+		"a type but for the case":     sync(`{"t\u0059pe":"b","type":"a"}`, meta),
+		"key of NUL":                  sync(`{"type":"a","\u0000":1}`, meta),
+		"key from NUL, deep inside":   sync(`{"type":"a","x":[{"y":{"\u0000*\u0000z":3}}]}`, meta),
+		"header from NUL":             `["headers",{"\u0000a":"b"}]`,
+		"4,301 digits":                sync(`{"type":"a","x":`+strings.Repeat("1", 4301)+`}`, meta),
+		"9,000 digits, negative":      sync(`{"type":"a","x":"1","y":[0,-`+strings.Repeat("1", 9000)+`]}`, meta),
+		"header of 4,301 digits":      `["headers",{"a":` + strings.Repeat("1", 4301) + `}]`,
 		"two empty keys":              sync(`{"type":"a","":1,"":2}`, meta),
 		"two ids":                     sync(`{"type":"a"}`, `{"id":1,"time":1,"id":2}`),
 		"two ids, one escaped":        sync(`{"type":"a"}`, `{"id":1,"time":1,"\u0069d":2}`),
@@ -114,6 +122,30 @@ func TestDepth(t *testing.T) {
 	accepted(t, `["sync",1,{"type":"`+strings.Repeat(`[{`, 100)+`","x":"`+strings.Repeat(`\"[\\`, 200)+`"},{"id":1,"time":1}]`)
 	accepted(t, `["sync",1,{"type":"a","x":[`+strings.Repeat(`[{}],`, 100)+`[]]},{"id":1,"time":1}]`)
 	refused(t, `["sync",1,{"type":"a","x":"\\",`+`"y":`+strings.Repeat(`[`, 100)+strings.Repeat(`]`, 100)+`},{"id":1,"time":1}]`, ErrWrongFormat)
+}
+
+// What looks like the keys and numbers that some language cannot read, and is not.
+func TestPortable(t *testing.T) {
+	for _, value := range []string{
+		`"\u0000a"`, `["\u0000a",{"a":"\u0000","b\u0000":["\u0000"]}]`, `{"a":{"\\u0000":1}}`, strings.Repeat("1", 4300), `-` + strings.Repeat("1", 4300), `0.` + strings.Repeat("1", 9000),
+		strings.Repeat("1", 4301) + `.0`, strings.Repeat("1", 4301) + `e0`, strings.Repeat("1", 4301) + `E0`, `"` + strings.Repeat("1", 20_000) + `"`, `{"` + strings.Repeat("1", 4301) + `":1}`,
+	} {
+		body := `{"type":"a","x":` + value + `}`
+		m := accepted(t, `["sync",1,`+body+`,{"id":1,"time":1},{"t\u0079pe":"\u0062"},{"id":2,"time":1}]`)
+		if string(m.Pairs[0].Body) != body || string(m.Pairs[0].ActionType) != "a" || string(m.Pairs[1].ActionType) != "b" {
+			t.Errorf("%.80s became %.200s of type %s", body, m.Pairs[0].Body, m.Pairs[0].ActionType)
+		}
+	}
+	// Wherever it begins, among whatever.
+	for before := range 50 {
+		text := []byte(strings.Repeat("1,", before*97) + strings.Repeat("1", maxDigits))
+		if longDigits(text) {
+			t.Errorf("%d digits after %d bytes are too many", maxDigits, before*97*2)
+		}
+		if !longDigits(append(text, '1')) || !longDigits(append(text, "1,1"...)) {
+			t.Errorf("%d digits after %d bytes are not seen", maxDigits+1, before*97*2)
+		}
+	}
 }
 
 // What JSON parsers are known to differ in, after the n_ cases of "Parsing JSON is a

@@ -24,6 +24,7 @@ func ParseSubscription(body RawJSON) (s Subscription, ok bool, e *Error) {
 	if scan.fault != "" {
 		return Subscription{}, false, WrongFormat(body, scan.fault)
 	}
+	folded := scan.folded
 	filter, valid := canonicalFilter(values[1])
 	if !valid {
 		return Subscription{}, false, WrongFormat(body, "a filter is no object")
@@ -34,6 +35,9 @@ func ParseSubscription(body RawJSON) (s Subscription, ok bool, e *Error) {
 	s.Channel, ok = values[0].text()
 	if !ok {
 		return Subscription{}, false, nil
+	}
+	if folded { // the same key to encoding/json, which takes the last
+		return Subscription{}, false, WrongFormat(body, "a subscription has a key that is channel, filter or since but for its case")
 	}
 	s.Filter = filter
 	return s, true, nil
@@ -67,7 +71,7 @@ func (s *scanner) isSince(v RawJSON) bool {
 	}
 	var values [2]RawJSON
 	s.members(v, []string{"id", "time"}, values[:])
-	return s.fault == "" &&
+	return s.fault == "" && !s.folded &&
 		(values[0] == nil || values[0].kind() == jsontext.KindString) &&
 		(values[1] == nil || values[1].kind() == jsontext.KindNumber)
 }

@@ -53,6 +53,7 @@ func TestParseSubscriptionWrongFormat(t *testing.T) {
 		`{"channel":"a","since":[]}`, `{"channel":"a","since":"1 a 0"}`, `{"channel":"a","since":1}`, `{"channel":"a","since":true}`,
 		`{"channel":"a","since":{"id":1}}`, `{"channel":"a","since":{"id":null}}`, `{"channel":"a","since":{"time":"1"}}`,
 		`{"channel":"a","since":{"id":"1 a 0","time":null}}`, `{"channel":"a","since":{"time":[]}}`,
+		`{"channel":"a","Channel":"b"}`, `{"FILTER":{},"channel":"a"}`, `{"channel":"a","\u0053ince":null}`, `{"channel":"a","since":{"id":"1 a 0","Id":"2 a 0"}}`,
 		`{"channel":1,"filter":[]}`, `{"since":0}`, `[]`, `null`, `"a"`,
 	} {
 		got, ok, err := ParseSubscription(RawJSON(body))
