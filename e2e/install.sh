@@ -2,7 +2,7 @@
 # Installs what the end-to-end tests and the demo need, where it is missing. It may be run again and again.
 #
 #   e2e/install.sh demo   the npm packages of the demo page
-#   e2e/install.sh test   the same, Redis and Chromium from Debian's packages
+#   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
@@ -21,6 +21,9 @@ if [ "$1" = test ]; then
   missing=
   command -v redis-server >/dev/null || missing="$missing redis-server"
   command -v chromium >/dev/null || missing="$missing chromium"
+  command -v php >/dev/null || missing="$missing php-cli"
+  command -v python3 >/dev/null || missing="$missing python3"
+  command -v ruby >/dev/null || missing="$missing ruby"
   if [ -n "$missing" ]; then
     command -v apt-get >/dev/null || die "please install:$missing"
     if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
