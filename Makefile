@@ -22,7 +22,7 @@ race: install ## the same with the race detector, in random order
 e2e: install ## the built program with real clients and a real browser
 	go test -count=1 -timeout 15m ./e2e/...
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (20)
+fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	.ci/fuzz
 
 bench: ## benchmarks beside hot code, then the load test
