@@ -254,6 +254,7 @@ func (h *Handovers) SettleClaim(ctx context.Context, c Claim, o Outcome) (Outcom
 	if c.Owner == "" {
 		c.Owner = h.cfg.Self
 	}
+	o.ID = c.ID
 	h.mu.Lock()
 	lost := c.Owner == h.cfg.Self && h.lost[c.ID]
 	if lost {

@@ -365,6 +365,83 @@ func TestNoTakeOverBehindABrokenNetwork(t *testing.T) {
 	})
 }
 
+// The owner is cut off from Redis only, and its lease ends: the others see it alive, and its claims are its own.
+func TestNoTakeOverWhileTheGossipSeesTheOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		a.store.set(true)
+		pass(5 * time.Minute)
+		if len(b.got()) != 0 {
+			t.Error("claims of a living server were taken over")
+		}
+		must(t, b.TakeOver(t.Context(), a.id))
+		must(t, b.TakeOver(t.Context(), b.id))
+		a.store.set(false)
+		pass(5 * time.Second)
+		if kept, err := a.SettleClaim(t.Context(), claimOf("1"), outcome("1")); err != nil || string(kept.Action) != "done 1" {
+			t.Errorf("%+v, %v", kept, err)
+		}
+	})
+}
+
+// An heir that could not renew its lease in time gives the estate up to the next one, and both count rightly.
+func TestHeirIsAwayTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		must(t, a.ClaimAction(t.Context(), claimOf("2")))
+		f.kill(a)
+		pass(15 * time.Second)
+		b.store.set(true)
+		c := f.heir("c")
+		pass(15 * time.Second)
+		if len(b.got()) != 2 || len(c.got()) != 2 {
+			t.Fatalf("b took %v over, c %v", b.got(), c.got())
+		}
+		if _, err := b.SettleClaim(t.Context(), b.got()[0], outcome("late")); !errors.Is(err, errAway) {
+			t.Error(err)
+		}
+		b.store.set(false)
+		if _, err := b.SettleClaim(t.Context(), b.got()[1], Outcome{ID: b.got()[1].ID, Action: []byte("of b")}); !errors.Is(err, ErrTaken) {
+			t.Error(err)
+		}
+		pass(5 * time.Second)
+		if s := b.Stats(); s.Orphans != 0 || s.Late != 0 {
+			t.Errorf("%+v", s)
+		}
+		for _, claim := range c.got() {
+			if _, err := c.SettleClaim(t.Context(), claim, outcome(string(claim.ID))); err != nil {
+				t.Error(err)
+			}
+		}
+		pass(5 * time.Second)
+		if owners, _ := f.store.owners(t.Context()); len(owners) != 0 || c.Stats().Orphans != 0 {
+			t.Errorf("estates of %v are left, %+v", owners, c.Stats())
+		}
+	})
+}
+
+// A claim that this release cannot read stays for one that can.
+func TestUnreadableClaimStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		must(t, f.store.claim(t.Context(), a.id, a.id, "2", []byte("\xffnew"), time.Second, long))
+		f.kill(a)
+		pass(20 * time.Second)
+		if got := b.got(); len(got) != 1 || got[0].ID != "1" {
+			t.Errorf("b took %v over", got)
+		}
+		if ok, err := f.store.claimed(t.Context(), a.id, "2"); !ok || err != nil {
+			t.Errorf("it is there: %v, %v", ok, err)
+		}
+	})
+}
+
 // The server that takes over dies as well, in the middle.
 func TestHeirDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,10 +3,13 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 
 	"logux-proxy/wire"
 )
@@ -265,6 +268,56 @@ func TestKeyRotation(t *testing.T) {
 			t.Errorf("a short key: %v", err)
 		}
 	})
+}
+
+// Who gossips and has no server's name becomes no member, whatever it sends.
+func TestOddNamesStayOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newGossipNet(t)
+		a := n.on(t, "a")
+		for _, name := range []string{"odd", "38:abc/1-A", "server:x\n/1-A", "server:" + strings.Repeat("x", 300) + "/1-A"} {
+			c := memberlist.DefaultLANConfig()
+			c.Name, c.Transport, c.LogOutput = name, n.transport(), io.Discard
+			list, err := memberlist.Create(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := list.Join([]string{a.addr}); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = list.Shutdown() }()
+		}
+		pass(time.Minute)
+		a.wantPeers(t, time.Nanosecond)
+	})
+}
+
+func TestViewIsBounded(t *testing.T) {
+	v := newViewer("server:self/1-A")
+	view := v.current.Load()
+	for i := range 2 * maxMembers {
+		if ok := v.set(Member{ID: ServerID(fmt.Sprint("server:", i, "/1-A"))}); ok != (i < maxMembers) {
+			t.Fatalf("member %d: %v", i, ok)
+		}
+	}
+	select {
+	case <-view.Changed():
+	default:
+		t.Error("the old view is not out of date")
+	}
+	view = v.current.Load()
+	if ok := v.set(Member{ID: "server:5/1-A"}); !ok || v.current.Load() != view {
+		t.Error("the same again is a new view")
+	}
+	if ok := v.set(Member{ID: "server:5/1-A", Meta: Meta{Load: 1}}); !ok || v.current.Load() == view {
+		t.Error("a change is no new view")
+	}
+	if _, ok := v.remove("server:nobody/1-A"); ok {
+		t.Error("nobody was removed")
+	}
+	if m, ok := v.remove("server:5/1-A"); !ok || m.Meta.Load != 1 || len(v.current.Load().Members) != maxMembers-1 {
+		t.Errorf("%+v was removed", m)
+	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
