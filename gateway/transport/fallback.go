@@ -72,6 +72,18 @@ func (h *handover) offer(c net.Conn) bool {
 	}
 }
 
+// drain closes what was handed over too late.
+func (h *handover) drain() {
+	for {
+		select {
+		case c := <-h.conns:
+			_ = c.Close()
+		default:
+			return
+		}
+	}
+}
+
 // newFallback returns the server of everything that is not a WebSocket.
 func newFallback(s *Server) *http.Server {
 	c := &s.config
@@ -159,15 +171,6 @@ func (s *Server) serveFallback(ctx context.Context) error {
 	})
 	err := s.http.Serve(s.handover)
 	stopped.Wait()
-	for {
-		select {
-		case c := <-s.handover.conns:
-			_ = c.Close()
-			continue
-		default:
-		}
-		break
-	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -145,6 +145,28 @@ func TestForeignOriginsGet403BeforeTheUpgrade(t *testing.T) {
 	})
 }
 
+func TestForeignOriginsDoNotFillTheLog(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	s := serve(t, &script{}, func(c *Config) {
+		c.Log = zap.New(core)
+		c.CheckOrigin = func(string, string) bool { return false }
+		c.Loops = 1
+	})
+	const n = 400
+	began := time.Now()
+	for range n {
+		c := dialRaw(t, s)
+		c.raw(handshake("Origin: https://evil"))
+		c.expectGone()
+	}
+	if most := 100 + int(time.Since(began)/time.Second) + 1; logs.Len() > most {
+		t.Errorf("%d lines for %d refusals", logs.Len(), n)
+	}
+	if got := s.Stats().Refused[RefusedOrigin]; got != n {
+		t.Errorf("%d are counted", got)
+	}
+}
+
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 
 func TestForwardedAddresses(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"logux-proxy/gateway/transport/poll"
 )
@@ -61,6 +62,8 @@ type Loop struct {
 	inbounds []*inbound
 	outboxes []*outbox
 	stopping bool
+	// originLog keeps a peer from filling the log: a hundred lines, then one a second.
+	originLog rate.Sometimes
 }
 
 // An arrival is an accepted socket on its way to its loop.
@@ -85,6 +88,8 @@ func newLoop(s *Server, index int) *Loop {
 		start:  time.Now(),
 		buf:    make([]byte, readBuffer),
 		events: make([]poll.Event, eventsPerGet),
+
+		originLog: rate.Sometimes{First: 100, Interval: time.Second},
 	}
 	l.rules = frameRules{message: l.limits.Message, fragments: l.limits.Fragments, pool: &l.pool}
 	l.upgrader = newUpgrader(l)

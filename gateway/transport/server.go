@@ -99,6 +99,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Wait()
 	s.pipes.Wait()
+	s.handover.drain()
 	close(errs)
 	var err error
 	for e := range errs {

@@ -69,8 +69,10 @@ func (c *Conn) readHead(data []byte) {
 		return
 	}
 	if !l.server.config.CheckOrigin(string(h.origin), string(h.host)) {
-		l.log.Warn("connection refused: its page's origin is not allowed",
-			zap.ByteString("origin", clip(h.origin)), zap.ByteString("host", clip(h.host)), zap.Stringer("address", in.peer.Addr()))
+		l.originLog.Do(func() {
+			l.log.Warn("connection refused: its page's origin is not allowed",
+				zap.ByteString("origin", clip(h.origin)), zap.ByteString("host", clip(h.host)), zap.Stringer("address", in.peer.Addr()))
+		})
 		c.refuse(badOrigin, RefusedOrigin)
 		return
 	}
