@@ -116,6 +116,7 @@ type Bus struct {
 	feeds    *feeds
 
 	layout  atomic.Pointer[layout]
+	moving  sync.Mutex // held while publishers go over to another layout
 	peers   atomic.Pointer[map[wire.NodeID]bool]
 	nonces  atomic.Uint64
 	stopped atomic.Bool
@@ -261,7 +262,7 @@ func (b *Bus) review(ctx context.Context) {
 		now := time.Now()
 		b.readPeers()
 		b.ring.evict(now)
-		b.notePublished(now)
+		b.ring.published(now, b.withRedis())
 		b.topics.sweep(now)
 		b.reviewOrigins(now)
 		b.feeds.review(now, b.layout.Load().failing(now, b.cfg.Heartbeat))
@@ -302,17 +303,19 @@ func (b *Bus) readPeers() {
 	b.peers.Store(&peers)
 }
 
-// notePublished notes up to where everything is with Redis.
-func (b *Bus) notePublished(now time.Time) {
-	l := b.layout.Load()
-	if len(l.nodes) == 0 {
-		return
+// withRedis is the seq up to which every envelope is with Redis.
+func (b *Bus) withRedis() uint64 {
+	b.moving.Lock()
+	defer b.moving.Unlock()
+	nodes := b.layout.Load().nodes
+	if len(nodes) == 0 {
+		return 0
 	}
-	seq := l.nodes[0].publisher.cursor()
-	for _, n := range l.nodes[1:] {
+	seq := nodes[0].publisher.cursor()
+	for _, n := range nodes[1:] {
 		seq = min(seq, n.publisher.cursor())
 	}
-	b.ring.published(now, seq)
+	return seq
 }
 
 func (b *Bus) send(to wire.NodeID, frame []byte) {

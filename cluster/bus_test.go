@@ -331,9 +331,10 @@ func (st *stream) check(t *testing.T) {
 			eventually(t, fmt.Sprintf("all %d of %s come to %s (%d came)", from.published, from.id, to.id, len(to.from(from.id))), func() bool {
 				return len(to.from(from.id)) >= from.published
 			})
-			for i, n := range to.from(from.id) {
+			got := to.from(from.id)
+			for i, n := range got {
 				if n != i+1 {
-					t.Fatalf("of %s came to %s: %d as number %d", from.id, to.id, n, i+1)
+					t.Fatalf("of %s came to %s: %d as number %d; that one came %d. of %d", from.id, to.id, n, i+1, slices.Index(got, i+1)+1, len(got))
 				}
 			}
 			if n := len(to.from(from.id)); n != from.published {

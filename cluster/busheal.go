@@ -247,9 +247,7 @@ func (o *origin) healedLocked(now time.Time) {
 		v.upTo = max(v.upTo, o.cursor)
 	}
 	o.marks = []mark{{now, o.cursor}}
-	for _, n := range o.bus.layout.Load().nodes {
-		o.unparkLocked(n, o.cursor)
-	}
+	o.unparkLocked(nil, o.cursor)
 	o.releaseLocked()
 	o.healing, o.gaveUp, o.ready = false, false, false
 	if o.missed {

@@ -245,6 +245,7 @@ func (b *Bus) move(old, l *layout, moves []uint8) {
 			n.unsettle()
 		}
 	}
+	b.moving.Lock()
 	b.layout.Store(l)
 	from := b.ring.head()
 	for _, n := range old.nodes {
@@ -255,9 +256,10 @@ func (b *Bus) move(old, l *layout, moves []uint8) {
 	}
 	for _, n := range l.nodes {
 		n.publisher.rewind(from)
-		if p := slices.Index(l.owner[:], n); p >= 0 {
-			n.listenAt(b.heartbeatName(uint8(p)))
-		}
+	}
+	b.moving.Unlock()
+	for _, n := range l.nodes {
+		n.listenAt(b.heartbeatName(uint8(slices.Index(l.owner[:], n))))
 	}
 	for _, p := range moves {
 		b.topics.move(p, l.owner[p])

@@ -55,11 +55,11 @@ func (o *origin) awaitingLocked(n *redisNode, e *wire.Envelope) (nodes []*redisN
 	for _, topic := range e.Topics() {
 		p := partitionOf(topic)
 		m := l.owner[p]
-		if m == n || m == nil || slices.Contains(nodes, m) || !o.bus.topics.brings(topic, p) {
+		if m == n || m == nil || slices.Contains(nodes, m) || !o.bus.topics.brings(topic, p, m) {
 			continue
 		}
 		// Heartbeats say what has come already.
-		if v := o.views[m]; v != nil && (!v.whole || v.upTo < e.Seq) {
+		if v := o.views[m]; v == nil || !v.whole || v.upTo < e.Seq {
 			nodes = append(nodes, m)
 		}
 	}
@@ -95,22 +95,22 @@ func (o *origin) takeLocked(i int) *wire.Envelope {
 	return p.e
 }
 
-// unparkLocked says that everything up to a seq that comes through n has come.
+// unparkLocked says that everything up to a seq that comes through n has come; nil means through all of them.
 func (o *origin) unparkLocked(n *redisNode, upTo uint64) {
 	for _, p := range o.parked {
 		if p.e.Seq <= upTo {
-			p.awaiting = slices.DeleteFunc(p.awaiting, func(m *redisNode) bool { return m == n })
+			p.awaiting = slices.DeleteFunc(p.awaiting, func(m *redisNode) bool { return n == nil || m == n })
 		}
 	}
 	o.drainLocked()
 }
 
-// unparkOldLocked ends what waits longer than heartbeats take to say that there is nothing to wait for.
+// unparkOldLocked ends what waits longer than heartbeats take to say that there is nothing to wait for, or for a server of
+// Redis that is gone.
 func (o *origin) unparkOldLocked(now time.Time) {
 	for _, p := range o.parked {
-		if now.Sub(p.at) > o.bus.cfg.silence() {
-			p.awaiting = nil
-		}
+		old := now.Sub(p.at) > o.bus.cfg.silence()
+		p.awaiting = slices.DeleteFunc(p.awaiting, func(m *redisNode) bool { return old || !m.inLayout() })
 	}
 	o.drainLocked()
 }

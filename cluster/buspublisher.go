@@ -164,7 +164,7 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 	from := p.mu.cursor
 	p.mu.interrupted, p.mu.busy = false, now
 	p.mu.Unlock()
-	l := b.layout.Load()
+	l := b.layout.Load() // after that: what a move interrupts may still be of the old layout
 	entries, lost := b.ring.after(p.entries[:0], from, pipelineEntries, pipelineBytes)
 	p.entries = entries
 	defer clear(entries)
@@ -178,7 +178,7 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 	}
 	var all []sent
 	if now.Sub(p.beat) >= b.cfg.Heartbeat {
-		all = append(all, sent{cmd: p.heartbeat(ctx, now, from, lost)})
+		all = append(all, sent{cmd: p.heartbeat(ctx, now, lost)})
 	}
 	for i := range entries {
 		for _, t := range entries[i].topics {
@@ -223,12 +223,12 @@ func (p *publisher) verb() string {
 	return "publish"
 }
 
-func (p *publisher) heartbeat(ctx context.Context, now time.Time, upTo, lost uint64) *redis.IntCmd {
+func (p *publisher) heartbeat(ctx context.Context, now time.Time, lost uint64) *redis.IntCmd {
 	b := p.node.bus
 	p.mu.Lock()
 	lost = max(lost, p.mu.lost)
 	p.mu.Unlock()
-	h := heartbeat{origin: b.cfg.Server, epoch: b.epoch, upTo: upTo, lost: lost, sent: now.UnixMilli()}
+	h := heartbeat{origin: b.cfg.Server, epoch: b.epoch, upTo: b.withRedis(), lost: lost, sent: now.UnixMilli()}
 	return redis.NewIntCmd(ctx, p.verb(), *p.node.heartbeat.Load(), h.append(nil))
 }
 

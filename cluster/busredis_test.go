@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -66,23 +67,29 @@ func startRedis(t *testing.T, args ...string) *redisProcess {
 func (p *redisProcess) start() {
 	p.t.Helper()
 	p.cmd = exec.Command("redis-server", p.args...)
-	p.cmd.Stdout, p.cmd.Stderr = os.Stderr, os.Stderr
+	var log bytes.Buffer
+	p.cmd.Stdout, p.cmd.Stderr = &log, &log
 	// The servers go with the test, however it ends.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("starting redis-server, which these tests need (apt-get install redis-server): %v", err)
 	}
 	cmd := p.cmd
-	p.t.Cleanup(func() { stopProcess(cmd) })
+	p.t.Cleanup(func() {
+		stopProcess(cmd)
+		if p.t.Failed() {
+			p.t.Logf("redis-server %s said:\n%s", p.addr, log.String())
+		}
+	})
 	p.answers()
 }
 
 // answers waits until the server does.
 func (p *redisProcess) answers() {
 	p.t.Helper()
-	client := p.client()
-	defer func() { _ = client.Close() }()
 	eventually(p.t, "redis-server answers", func() bool {
+		client := p.client() // one that was refused waits a second
+		defer func() { _ = client.Close() }()
 		err := client.Ping(p.t.Context()).Err()
 		return err == nil || strings.HasPrefix(err.Error(), "NOPERM")
 	})

@@ -368,13 +368,15 @@ func (t *topics) interested(e *wire.Envelope) bool {
 	return false
 }
 
-// brings reports whether a topic's server of Redis is to bring what is published on it.
-func (t *topics) brings(topic wire.Topic, p uint8) bool {
+// brings reports whether n is to bring what is published on a topic of a partition of its own.
+func (t *topics) brings(topic wire.Topic, p uint8, n *redisNode) bool {
+	_, settled := n.settledSince()
 	s := &t.stripes[p]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub := s.topics[topic]
-	return sub != nil && sub.wanted() && (sub.state == held || t.subscriberOf(p) == nil)
+	// As long as n is not settled, what it does not bring comes over the mesh.
+	return sub != nil && sub.wanted() && (sub.state == held || !settled)
 }
 
 // stop tells everybody who waits that nothing will come.

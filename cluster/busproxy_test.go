@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A proxy stands between buses and a Redis. It can point at another one, and swallow what Redis says.
+type proxy struct {
+	addr     string
+	listener net.Listener
+	to       atomic.Pointer[string]
+	swallow  atomic.Bool // what comes from Redis goes nowhere, while connections stay
+	stalled  chan struct{} // closed: what comes from Redis is read
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	wait  sync.WaitGroup
+}
+
+func startProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{addr: l.Addr().String(), listener: l, stalled: make(chan struct{}), conns: make(map[net.Conn]bool)}
+	close(p.stalled)
+	p.to.Store(&to)
+	p.wait.Go(p.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		p.wait.Wait()
+	})
+	return p
+}
+
+func (p *proxy) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		other, err := net.Dial("tcp", *p.to.Load())
+		if err != nil {
+			_ = conn.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns[conn], p.conns[other] = true, true
+		p.mu.Unlock()
+		p.wait.Go(func() { p.carry(other, conn, false) })
+		p.wait.Go(func() { p.carry(conn, other, true) })
+	}
+}
+
+func (p *proxy) carry(to, from net.Conn, back bool) {
+	defer p.close(to, from)
+	buf := make([]byte, 32<<10)
+	for {
+		if back {
+			p.mu.Lock()
+			stalled := p.stalled
+			p.mu.Unlock()
+			<-stalled
+		}
+		n, err := from.Read(buf)
+		if !back || !p.swallow.Load() {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// stall stops reading what comes from Redis until goOn is called.
+func (p *proxy) stall() (goOn func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stalled := make(chan struct{})
+	p.stalled = stalled
+	return sync.OnceFunc(func() { close(stalled) })
+}
+
+func (p *proxy) close(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+		delete(p.conns, c)
+	}
+}
+
+// cut ends all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
