@@ -70,3 +70,58 @@ func (p *buffers) grow(b []byte, n, limit int) []byte {
 	p.put(b)
 	return g
 }
+
+func (l *Loop) getInbound(c *Conn) *inbound {
+	var in *inbound
+	if n := len(l.inbounds); n > 0 {
+		in = l.inbounds[n-1]
+		l.inbounds = l.inbounds[:n-1]
+	} else {
+		in = new(inbound)
+		in.timer.kind = timerInput
+	}
+	in.timer.conn = c
+	return in
+}
+
+func (l *Loop) putInbound(in *inbound) {
+	l.wheel.clear(&in.timer)
+	in.timer.conn = nil
+	in.reset(&l.pool)
+	if in.rest != nil {
+		l.pool.put(in.rest)
+		in.rest = nil
+	}
+	in.scanned, in.renewed, in.proxied = 0, false, false
+	if len(l.inbounds) < keptStructs {
+		l.inbounds = append(l.inbounds, in)
+	}
+}
+
+func (l *Loop) getOutbox(c *Conn) *outbox {
+	var o *outbox
+	if n := len(l.outboxes); n > 0 {
+		o = l.outboxes[n-1]
+		l.outboxes = l.outboxes[:n-1]
+	} else {
+		o = new(outbox)
+		o.timer.kind = timerOutput
+	}
+	o.timer.conn = c
+	o.pongs, o.npong = 0, -1
+	return o
+}
+
+func (l *Loop) putOutbox(o *outbox) {
+	l.wheel.clear(&o.timer)
+	o.timer.conn = nil
+	for _, chunk := range o.chunks[o.first:] {
+		l.pool.put(chunk)
+	}
+	clear(o.chunks)
+	o.chunks = o.chunks[:0]
+	o.first, o.offset, o.size = 0, 0, 0
+	if cap(o.chunks) <= keptScratch/maxChunk*4 && len(l.outboxes) < keptStructs {
+		l.outboxes = append(l.outboxes, o)
+	}
+}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -64,15 +63,6 @@ type Loop struct {
 	stopping bool
 	// originLog keeps a peer from filling the log: a hundred lines, then one a second.
 	originLog rate.Sometimes
-}
-
-// An arrival is an accepted socket on its way to its loop.
-type arrival struct {
-	fd    int
-	pipe  *pipe
-	peer  netip.AddrPort
-	full  bool   // there are too many: to be refused
-	early []byte // a head that was read elsewhere; peer is then final
 }
 
 // queue is the list of connections to visit, in the order in which they were woken.
@@ -325,51 +315,6 @@ func (l *Loop) fire(t *timer) {
 	t.conn.timeout(t.kind)
 }
 
-// adopt makes a connection of a socket.
-func (l *Loop) adopt(a *arrival) {
-	c := &Conn{loop: l, fd: int32(a.fd), pipe: a.pipe, slot: -1, interest: poll.In}
-	c.timer.conn, c.timer.kind = c, timerConn
-	if l.stopping {
-		l.reject(c)
-		return
-	}
-	l.slots.add(c)
-	if a.pipe == nil {
-		if err := l.poller.Add(a.fd, l.slots.token(c), poll.In); err != nil {
-			l.log.Error("connection dropped: it cannot be watched", zap.Error(err))
-			l.slots.free(c)
-			l.reject(c)
-			return
-		}
-	}
-	c.in = l.getInbound(c)
-	c.in.peer = a.peer
-	l.wheel.set(&c.in.timer, l.now+l.limits.HandshakeTimeout)
-	if a.pipe != nil {
-		a.pipe.c = c
-	}
-	switch {
-	case a.full:
-		l.enter(c)
-		c.refuse(tooBusy, RefusedLimit)
-		l.leave(c)
-	case a.early != nil:
-		c.in.proxied = true
-		l.received(c, a.early)
-	}
-}
-
-// reject closes the socket of a connection that no place was given to.
-func (l *Loop) reject(c *Conn) {
-	c.phase = phaseDead
-	if c.pipe != nil {
-		c.pipe.close()
-	} else {
-		poll.Close(int(c.fd))
-	}
-	l.server.sockets.Add(-1)
-}
-
 // stop is the task that ends a loop.
 type stop struct{}
 
@@ -419,59 +364,4 @@ func (l *Loop) deflater() *deflater {
 		l.deflate = newDeflater()
 	}
 	return l.deflate
-}
-
-func (l *Loop) getInbound(c *Conn) *inbound {
-	var in *inbound
-	if n := len(l.inbounds); n > 0 {
-		in = l.inbounds[n-1]
-		l.inbounds = l.inbounds[:n-1]
-	} else {
-		in = new(inbound)
-		in.timer.kind = timerInput
-	}
-	in.timer.conn = c
-	return in
-}
-
-func (l *Loop) putInbound(in *inbound) {
-	l.wheel.clear(&in.timer)
-	in.timer.conn = nil
-	in.reset(&l.pool)
-	if in.rest != nil {
-		l.pool.put(in.rest)
-		in.rest = nil
-	}
-	in.scanned, in.renewed, in.proxied = 0, false, false
-	if len(l.inbounds) < keptStructs {
-		l.inbounds = append(l.inbounds, in)
-	}
-}
-
-func (l *Loop) getOutbox(c *Conn) *outbox {
-	var o *outbox
-	if n := len(l.outboxes); n > 0 {
-		o = l.outboxes[n-1]
-		l.outboxes = l.outboxes[:n-1]
-	} else {
-		o = new(outbox)
-		o.timer.kind = timerOutput
-	}
-	o.timer.conn = c
-	o.pongs, o.npong = 0, -1
-	return o
-}
-
-func (l *Loop) putOutbox(o *outbox) {
-	l.wheel.clear(&o.timer)
-	o.timer.conn = nil
-	for _, chunk := range o.chunks[o.first:] {
-		l.pool.put(chunk)
-	}
-	clear(o.chunks)
-	o.chunks = o.chunks[:0]
-	o.first, o.offset, o.size = 0, 0, 0
-	if cap(o.chunks) <= keptScratch/maxChunk*4 && len(l.outboxes) < keptStructs {
-		l.outboxes = append(l.outboxes, o)
-	}
 }
