@@ -97,8 +97,8 @@ func (p *peer) flush() {
 		}
 		buf = wire.AppendSyncEnd(buf)
 		p.h.scratch = buf
+		p.h.sent(wire.MessageSync) // before Send, which may write at once
 		p.conn.Send(buf)
-		p.h.sent(wire.MessageSync)
 		p.h.stats.deliveries.Add(int64(n))
 		rest = rest[n:]
 	}
