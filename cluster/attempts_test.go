@@ -95,6 +95,9 @@ func TestAttemptsAreBounded(t *testing.T) {
 				ca.Failed(netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, i))))
 			}
 		}
+		for range 256 {
+			ca.Failed(netip.AddrFrom4([4]byte{}))
+		}
 		pass(2 * time.Second)
 		cb.mu.Lock()
 		defer cb.mu.Unlock()

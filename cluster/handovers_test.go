@@ -393,12 +393,13 @@ func TestHeirIsAwayTooLong(t *testing.T) {
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
 		must(t, a.ClaimAction(t.Context(), claimOf("2")))
+		must(t, a.ClaimAction(t.Context(), claimOf("3")))
 		f.kill(a)
 		pass(15 * time.Second)
 		b.store.set(true)
 		c := f.heir("c")
 		pass(15 * time.Second)
-		if len(b.got()) != 2 || len(c.got()) != 2 {
+		if len(b.got()) != 3 || len(c.got()) != 3 {
 			t.Fatalf("b took %v over, c %v", b.got(), c.got())
 		}
 		if _, err := b.SettleClaim(t.Context(), b.got()[0], outcome("late")); !errors.Is(err, errAway) {

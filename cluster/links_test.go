@@ -356,6 +356,54 @@ func TestLinkDeliversOnceInOrder(t *testing.T) {
 	}
 }
 
+// What does not belong where it comes in changes nothing.
+func TestLinkTakesOnlyWhatIsNext(t *testing.T) {
+	a, b := newPair()
+	var got []string
+	b.collect(&got)
+	b.links.links[b.to.ID] = b
+	var asm assembler
+	receive := func(to ServerID, stream, seq uint64, frame string) {
+		h := linkHeader{from: b.to.ID, to: to, stream: stream, seq: seq}
+		b.links.receive(appendPiece(h.append(nil), KindBus, pieceFirst|pieceLast, []byte(frame)))
+	}
+	deal := func(want ...string) {
+		t.Helper()
+		select {
+		case in := <-b.inbox:
+			b.deal(in, &asm)
+		default:
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	self := a.to.ID
+	receive("server:c/1-C", 5, 1, "for somebody else")
+	deal()
+	receive(self, 5, 1, "1")
+	receive(self, 5, 1, "1 again")
+	receive(self, 5, 2, "2 too early")
+	deal("1")
+	deal("1")
+	receive(self, 5, 3, "3 before 2")
+	deal("1")
+	receive(self, 4, 9, "of an old stream")
+	deal("1")
+	receive(self, 5, 2, "2")
+	receive(self, 6, 1, "1 of a new stream, while 2 waits")
+	deal("1", "2")
+	receive(self, 6, 1, "new")
+	deal("1", "2", "new")
+	receive(self, 5, 3, "old")
+	deal("1", "2", "new")
+	receive(self, 7, 0, "no number")
+	deal("1", "2", "new")
+	if s := b.links.Stats(); s.Malformed != 1 || s.Received != 3 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // newPair returns the two ends of one link, without goroutines.
 func newPair() (a, b *link) {
 	ends := make([]*link, 2)
