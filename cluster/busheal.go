@@ -69,6 +69,13 @@ func (o *origin) review(now time.Time, l *layout, peer bool) (ask *want, healing
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	settled, whole, ready := o.lookLocked(now, l)
+	if o.bus.stats.topics.Load() == 0 { // nothing was to come, so nothing is missing
+		for n, v := range o.views {
+			_, v.whole = n.settledSince()
+		}
+		o.missed, o.healing, whole = false, false, true
+		o.releaseLocked()
+	}
 	if o.peer = peer; !peer {
 		o.aloneLocked(now, settled)
 		return nil, false
@@ -155,7 +162,7 @@ func (o *origin) aloneLocked(now time.Time, settled bool) {
 
 // wantLocked asks for what is missing and what will be published.
 func (o *origin) wantLocked(now time.Time) *want {
-	w := &want{asker: o.bus.epoch, nonce: o.nonce, age: now.Sub(o.bus.start)}
+	w := &want{asker: o.bus.epoch, nonce: o.nonce, age: now.Sub(o.bus.topics.wantedSince())}
 	if o.healing {
 		w.follow = o.bus.cfg.silence()
 	}
@@ -220,16 +227,17 @@ func (o *origin) page(p *page, envelopes []*wire.Envelope) *want {
 		o.cover.from = p.from
 	}
 	o.cover.to = max(p.to, o.cover.to)
+	ended := false
 	if o.healing {
 		if !o.known {
 			o.known, o.cursor = true, 0
 		}
 		o.cursor = max(o.cursor, p.to)
-		if o.ready && p.last && p.nonce == o.nonce {
+		if ended = o.ready && p.last && p.nonce == o.nonce; ended {
 			o.healedLocked(now)
 		}
 	}
-	if len(p.envelopes) == 0 && p.from == p.to {
+	if len(p.envelopes) == 0 && p.from == p.to && !ended {
 		return nil // there is nothing to confirm
 	}
 	w := o.wantLocked(now)

@@ -150,14 +150,9 @@ func (b *Bus) ask(ctx context.Context, hint *redisNode, start func(*redisNode)) 
 		if slices.Contains(addrs[:i], addr) {
 			continue
 		}
-		client := redis.NewClient(options(&server.login, addr, b.cfg.Heartbeat))
-		ranges, err := client.ClusterSlots(ctx).Result()
-		_ = client.Close()
-		if err == nil && len(ranges) == 0 {
-			err = errors.New("no slot is assigned")
-		}
+		ranges, err := askSlotsAt(ctx, server, addr, b.cfg.Heartbeat)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("asking %s: %w", addr, err))
+			errs = append(errs, err)
 			continue
 		}
 		b.arrange(ownersOf(ranges, addr), start)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,11 +13,12 @@ type proxy struct {
 	addr     string
 	listener net.Listener
 	to       atomic.Pointer[string]
-	swallow  atomic.Bool // what comes from Redis goes nowhere, while connections stay
+	swallow  atomic.Bool   // what comes from Redis goes nowhere, while connections stay
 	stalled  chan struct{} // closed: what comes from Redis is read
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool
+	goOn  func()
+	conns map[net.Conn]bool // whether they are subscribed
 	wait  sync.WaitGroup
 }
 
@@ -31,6 +33,12 @@ func startProxy(t *testing.T, to string) *proxy {
 	p.to.Store(&to)
 	p.wait.Go(p.accept)
 	t.Cleanup(func() {
+		p.mu.Lock()
+		goOn := p.goOn
+		p.mu.Unlock()
+		if goOn != nil {
+			goOn()
+		}
 		_ = l.Close()
 		p.cut()
 		p.wait.Wait()
@@ -50,7 +58,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		p.conns[conn], p.conns[other] = true, true
+		p.conns[conn], p.conns[other] = false, false
 		p.mu.Unlock()
 		p.wait.Go(func() { p.carry(other, conn, false) })
 		p.wait.Go(func() { p.carry(conn, other, true) })
@@ -63,11 +71,18 @@ func (p *proxy) carry(to, from net.Conn, back bool) {
 	for {
 		if back {
 			p.mu.Lock()
-			stalled := p.stalled
+			stalled, subscribed := p.stalled, p.conns[to]
 			p.mu.Unlock()
-			<-stalled
+			if subscribed {
+				<-stalled
+			}
 		}
 		n, err := from.Read(buf)
+		if !back && bytes.Contains(buf[:n], []byte("subscribe")) {
+			p.mu.Lock()
+			p.conns[from] = true
+			p.mu.Unlock()
+		}
 		if !back || !p.swallow.Load() {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -79,13 +94,14 @@ func (p *proxy) carry(to, from net.Conn, back bool) {
 	}
 }
 
-// stall stops reading what comes from Redis until goOn is called.
+// stall stops reading what Redis says to subscribed connections until goOn is called.
 func (p *proxy) stall() (goOn func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stalled := make(chan struct{})
 	p.stalled = stalled
-	return sync.OnceFunc(func() { close(stalled) })
+	p.goOn = sync.OnceFunc(func() { close(stalled) })
+	return p.goOn
 }
 
 func (p *proxy) close(conns ...net.Conn) {
@@ -105,4 +121,3 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 }
-

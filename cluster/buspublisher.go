@@ -35,9 +35,10 @@ type publisher struct {
 	}
 }
 
+// Bounds of a pipeline. Redis makes room for all of it in the buffers of its subscribers before it sends any.
 const (
 	pipelineEntries = 512
-	pipelineBytes   = 1 << 20
+	pipelineBytes   = 256 << 10
 )
 
 func newPublisher(n *redisNode) *publisher { return &publisher{node: n, wake: make(chan struct{}, 1)} }

@@ -20,7 +20,7 @@ import (
 
 // A redisProcess is one server. It can be killed and started again on its port.
 type redisProcess struct {
-	t    *testing.T
+	t    testing.TB
 	addr string
 	args []string
 	cmd  *exec.Cmd
@@ -29,7 +29,7 @@ type redisProcess struct {
 }
 
 // freePort returns a port that nobody listens on, and for a Cluster neither 10,000 above it.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func freePort(t *testing.T) int {
 }
 
 // startRedis starts a server with further arguments.
-func startRedis(t *testing.T, args ...string) *redisProcess {
+func startRedis(t testing.TB, args ...string) *redisProcess {
 	t.Helper()
 	port := freePort(t)
 	p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port)}
@@ -134,7 +134,9 @@ func startSentinels(t *testing.T) (url string, master, replica *redisProcess) {
 	t.Helper()
 	master = startRedis(t)
 	replica = startRedis(t, "--replicaof", "127.0.0.1 "+portOf(master.addr))
-	eventually(t, "the replica follows", func() bool { return strings.Contains(fmt.Sprint(replica.do("info", "replication")), "master_link_status:up") })
+	eventually(t, "the replica follows", func() bool {
+		return strings.Contains(fmt.Sprint(replica.do("info", "replication")), "master_link_status:up")
+	})
 	var addrs []string
 	for range 3 {
 		port := freePort(t)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"logux-proxy/wire"
@@ -13,6 +14,8 @@ type topics struct {
 	// Static.
 	bus     *Bus
 	stripes [partitions]stripe
+
+	since atomic.Int64 // when there was a topic again, in nanoseconds since the bus began
 
 	lingering struct {
 		sync.Mutex
@@ -67,6 +70,9 @@ func newTopics(b *Bus) *topics {
 	return t
 }
 
+// wantedSince returns since when something is to come.
+func (t *topics) wantedSince() time.Time { return t.bus.start.Add(time.Duration(t.since.Load())) }
+
 // subscriberOf returns the connection for a partition, nil while there is none. The stripe must be locked: who takes
 // a connection away walks over the stripes afterwards.
 func (t *topics) subscriberOf(p uint8) *subscriber {
@@ -84,7 +90,9 @@ func (t *topics) join(topic wire.Topic, done func(error)) {
 	if sub == nil {
 		sub = new(subscription)
 		s.topics[topic] = sub
-		t.bus.stats.topics.Add(1)
+		if t.bus.stats.topics.Add(1) == 1 {
+			t.since.Store(int64(time.Since(t.bus.start)))
+		}
 	}
 	sub.joins++
 	t.bus.stats.joins.Add(1)

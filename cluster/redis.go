@@ -149,13 +149,13 @@ func parseRedisURL(text string) (redisURL, error) {
 	}
 	path := strings.Split(strings.Trim(u.Path, "/"), "/")
 	if strings.HasSuffix(scheme, "+sentinel") {
-		if s.master, path = path[0], append(path[1:], ""); s.master == "" {
+		if s.master, path = path[0], path[1:]; s.master == "" {
 			return redisURL{}, errors.New("a Sentinel's URL ends with the name of the master: redis+sentinel://host:26379/master")
 		}
 	} else if len(s.addrs) > 1 && !r.cluster {
 		return redisURL{}, errors.New("several hosts belong to a Sentinel or a Cluster; independent servers have a URL each")
 	}
-	if s.login.DB, err = database(path[0]); err != nil || r.cluster && s.login.DB != 0 || len(path) > 2 {
+	if s.login.DB, err = database(path); err != nil || r.cluster && s.login.DB != 0 {
 		return redisURL{}, errors.New("what follows the host is no number of a database")
 	}
 	if s.login.Password, _ = u.User.Password(); s.login.Password != "" {
@@ -188,7 +188,8 @@ func address(host, port string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-func database(text string) (int, error) {
+func database(path []string) (int, error) {
+	text := strings.Join(path, "/")
 	if text == "" {
 		return 0, nil
 	}
