@@ -79,7 +79,7 @@ func (c *BusConfig) validate() error {
 	case c.Receiver == nil:
 		return errors.New("cluster: nobody receives")
 	case c.Server.User() != wire.ServerUser:
-		return errors.New("cluster: the server's node ID must start with server:")
+		return errors.New("cluster: the server has no node ID of a server")
 	}
 	return nil
 }

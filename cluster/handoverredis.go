@@ -49,23 +49,23 @@ func (r *Redis) HandoverStore() *RedisStore {
 }
 
 // universal returns a client that follows the master of Sentinels and the slots of a Cluster.
-func (r *redisServer) universal(cluster bool) redis.UniversalClient {
-	o := options(&r.login, r.addrs[0], handoverTimeout)
+func (s *redisServer) universal(cluster bool) redis.UniversalClient {
+	o := options(&s.login, s.addrs[0], handoverTimeout)
 	o.PoolSize = handoverPool
 	switch {
 	case cluster:
 		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: r.addrs, Username: o.Username, Password: o.Password, TLSConfig: r.login.TLSConfig,
+			Addrs: s.addrs, Username: o.Username, Password: o.Password, TLSConfig: s.login.TLSConfig,
 			Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaxRedirects: 3,
 			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 			ContextTimeoutEnabled: true, PoolSize: handoverPool, PoolTimeout: o.PoolTimeout,
 			MaintNotificationsConfig: o.MaintNotificationsConfig,
 		})
-	case r.master != "":
+	case s.master != "":
 		return redis.NewFailoverClient(&redis.FailoverOptions{
-			MasterName: r.master, SentinelAddrs: r.addrs,
-			SentinelUsername: r.sentinel.Username, SentinelPassword: r.sentinel.Password,
-			Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: r.login.TLSConfig,
+			MasterName: s.master, SentinelAddrs: s.addrs,
+			SentinelUsername: s.sentinel.Username, SentinelPassword: s.sentinel.Password,
+			Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: s.login.TLSConfig,
 			Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaxRetries: o.MaxRetries,
 			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 			ContextTimeoutEnabled: true, PoolSize: handoverPool, PoolTimeout: o.PoolTimeout,
