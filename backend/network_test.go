@@ -343,6 +343,10 @@ func TestTrouble(t *testing.T) {
 			for n := range 40 {
 				id := fmt.Sprintf("%d 38:c%d:b 0", n, caller)
 				s := process(c, id, bodies[(n+caller)%len(bodies)]).wait(t)
+				// Counted here: a handler whose connection was cut may outlive its request.
+				if flying := c.Stats().InFlight; flying > 3 {
+					t.Errorf("%d requests at once", flying)
+				}
 				if text := s.String(); strings.Contains(text, "ends") || strings.Contains(text, "after") || strings.Contains(text, "another") {
 					t.Errorf("%s: %s", id, text)
 				}
@@ -353,7 +357,4 @@ func TestTrouble(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if b.Peak() > 3 {
-		t.Errorf("%d requests at once", b.Peak())
-	}
 }
