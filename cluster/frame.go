@@ -29,7 +29,7 @@ const (
 type heartbeat struct {
 	origin wire.NodeID
 	epoch  uint64
-	// upTo: the envelopes up to this seq, as far as they go through this Redis, were published before.
+	// upTo: all envelopes up to this seq were published before, on whichever server of Redis they belong.
 	upTo uint64
 	// lost: up to this seq some went out of the ring before Redis took them; 0 for none.
 	lost uint64
