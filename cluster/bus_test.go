@@ -227,6 +227,14 @@ func startServer(t *testing.T, url string, mesh *testMesh, id wire.NodeID, chang
 		s.bus.Run(ctx)
 	}()
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s: %+v", id, s.bus.Stats())
+			s.bus.eachOrigin(func(o *origin) {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				t.Logf("%s knows %s: healing %v, ready %v, held %d, parked %d, cursor %d", id, o.id, o.healing, o.ready, len(o.held), len(o.parked), o.cursor)
+			})
+		}
 		cancel()
 		<-done
 	})
