@@ -47,7 +47,7 @@ func (c *counter) of(ip netip.Addr) int {
 // A wrong attempt is known on all servers within two seconds, without UDP too.
 func TestAttemptsAreShared(t *testing.T) {
 	for _, noUDP := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			n := newGossipNet(t)
 			a := n.on(t, "a")
 			b := n.on(t, "b", a)
@@ -83,7 +83,7 @@ func TestAttemptsAreShared(t *testing.T) {
 
 // Hundreds of thousands of attempts are few messages of bounded size.
 func TestAttemptsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)

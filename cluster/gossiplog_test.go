@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,7 +12,7 @@ import (
 )
 
 func TestGossipLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
 		l := newGossipLog(zap.New(core))
 		l.Printf("[DEBUG] memberlist: a %d", 1)

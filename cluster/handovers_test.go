@@ -209,7 +209,7 @@ func must(t *testing.T, err error) {
 func pass(d time.Duration) { <-time.After(d) }
 
 func TestClientMoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		ctx := t.Context()
@@ -271,7 +271,7 @@ func TestClientMoves(t *testing.T) {
 
 // The claims of a killed server are taken over within 15 s, by exactly one other, and each has one outcome.
 func TestTakeOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b, c := f.heir("a"), f.heir("b"), f.heir("c")
 		for _, id := range []string{"1", "2", "3"} {
@@ -326,7 +326,7 @@ func TestTakeOver(t *testing.T) {
 
 // All servers were killed and started again with other IDs.
 func TestTakeOverAfterAllDied(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		for _, name := range []string{"a", "b", "c"} {
 			h := f.heir(name)
@@ -348,7 +348,7 @@ func TestTakeOverAfterAllDied(t *testing.T) {
 
 // For the gossip the owner is dead, but it lives and reaches Redis: its claims are its own.
 func TestNoTakeOverBehindABrokenNetwork(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -367,7 +367,7 @@ func TestNoTakeOverBehindABrokenNetwork(t *testing.T) {
 
 // The owner is cut off from Redis only, and its lease ends: the others see it alive, and its claims are its own.
 func TestNoTakeOverWhileTheGossipSeesTheOwner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -388,7 +388,7 @@ func TestNoTakeOverWhileTheGossipSeesTheOwner(t *testing.T) {
 
 // An heir that could not renew its lease in time gives the estate up to the next one, and both count rightly.
 func TestHeirIsAwayTooLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -427,7 +427,7 @@ func TestHeirIsAwayTooLong(t *testing.T) {
 
 // A claim that this release cannot read stays for one that can.
 func TestUnreadableClaimStays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -445,7 +445,7 @@ func TestUnreadableClaimStays(t *testing.T) {
 
 // The server that takes over dies as well, in the middle.
 func TestHeirDies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		for _, id := range []string{"1", "2"} {
@@ -471,7 +471,7 @@ func TestHeirDies(t *testing.T) {
 
 // The owner died after it had written the outcome and before it could take the claim away: the back-end is not asked.
 func TestOwnerDiedBetweenOutcomeAndClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -494,7 +494,7 @@ func TestOwnerDiedBetweenOutcomeAndClaim(t *testing.T) {
 
 // The server was away from everything so long that its claims were taken over; it comes back in the middle.
 func TestOwnerComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		for _, id := range []string{"1", "2", "3"} {
@@ -544,7 +544,7 @@ func TestOwnerComesBack(t *testing.T) {
 // The owner was away, and the server that had taken over died in the middle: the owner goes on with what is
 // left, and asks again for what it had given up.
 func TestOwnerInheritsItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		for _, id := range []string{"1", "2", "3"} {
@@ -582,7 +582,7 @@ func TestOwnerInheritsItself(t *testing.T) {
 
 // Redis comes back empty: the claims are written again before anybody could miss them.
 func TestClaimsAreWrittenAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -610,7 +610,7 @@ func TestClaimsAreWrittenAgain(t *testing.T) {
 // While the store is away outcomes go to the client nevertheless; the store is told when it is back, so that nobody asks
 // the back-end again.
 func TestSettledWhileTheStoreIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
@@ -640,7 +640,7 @@ func TestSettledWhileTheStoreIsAway(t *testing.T) {
 
 // Nobody knows whether the claim was written: the action was not acknowledged, so the claim has to go.
 func TestDoubtfulClaimGoes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a := f.heir("a")
 		a.store.fail("claim", errAway)
@@ -669,7 +669,7 @@ func TestDoubtfulClaimGoes(t *testing.T) {
 }
 
 func TestInquire(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		ctx := t.Context()
@@ -710,7 +710,7 @@ func TestInquire(t *testing.T) {
 
 // Orphans are given out a few at a time, and all of them in the end.
 func TestOrphansAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a := f.heir("a")
 		const claims = 300
@@ -741,7 +741,7 @@ func TestOrphansAreBounded(t *testing.T) {
 }
 
 func TestClaimsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a := f.heir("a")
 		huge := claimOf("huge")

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -53,7 +52,7 @@ func TestJoinByName(t *testing.T) {
 		"only itself": func(l *lookups) { l.set(nil, "10.0.0.1") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				n := newGossipNet(t)
 				var a, b, c lookups
 				set(&a)
@@ -75,7 +74,7 @@ func TestJoinByName(t *testing.T) {
 
 // Two halves that started apart become one, as soon as DNS shows one of them a server of the other.
 func TestHalvesMerge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		var left, right lookups
 		left.set(nil, "10.0.0.1", "10.0.0.2")
@@ -91,7 +90,7 @@ func TestHalvesMerge(t *testing.T) {
 
 // Who is a member already is not joined again and again; DNS is asked at a bounded rate.
 func TestJoiningIsQuietWhenAllIsWell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		var l lookups
 		l.set(nil, "10.0.0.1", "10.0.0.2")
@@ -112,7 +111,7 @@ func TestJoiningIsQuietWhenAllIsWell(t *testing.T) {
 // A server that was held up so long that the others gave it up is a member again within ten seconds, though nobody
 // knows its address but itself and those that lost it.
 func TestHeldUpServerComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)
@@ -167,7 +166,7 @@ func TestCandidates(t *testing.T) {
 }
 
 func TestLostPeersAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var l lostPeers
 		a, b := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:1")
 		l.add(a)
@@ -185,7 +184,7 @@ func TestLostPeersAreForgotten(t *testing.T) {
 
 // A process that stood still joins the members again, which may have called it dead.
 func TestSleeperJoinsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		m, err := NewMembers(MembersConfig{Self: NewServerID("server:a", time.Now()), Bind: "127.0.0.1:7946"})
 		if err != nil {
 			t.Fatal(err)

@@ -89,7 +89,7 @@ func numbered(prefix string, n int) (frames []string) {
 }
 
 func TestFramesArriveInOrderAndOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		keyed := func(c *MembersConfig) { c.Keys, c.Cluster = []Key{key('k', 32)}, "blue" }
 		a := n.with(t, "a", keyed)
@@ -133,7 +133,7 @@ func TestFramesArriveInOrderAndOnce(t *testing.T) {
 
 // A peer that is stuck costs its queue, and the others get their frames without delay.
 func TestStuckPeer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)
@@ -173,7 +173,7 @@ func TestStuckPeer(t *testing.T) {
 
 // While a receiver does not take frames, its sender is held back; nothing is lost, and others go on.
 func TestSlowReceiverHoldsItsSenderBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)
@@ -202,7 +202,7 @@ func TestSlowReceiverHoldsItsSenderBack(t *testing.T) {
 
 // Messages that a broken network swallows are sent again; the receiver sees each frame once.
 func TestFramesSurviveACut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)
@@ -237,7 +237,7 @@ func TestFramesSurviveACut(t *testing.T) {
 
 // One of the two was called dead and does not know: its stream goes on where it was.
 func TestStreamGoesOnAfterOneSidedDeath(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)
@@ -261,7 +261,7 @@ func TestStreamGoesOnAfterOneSidedDeath(t *testing.T) {
 
 // A server that is started again under its old node ID gets what is sent from then on.
 func TestNewLifeOfAServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		n := newGossipNet(t)
 		a := n.on(t, "a")
 		b := n.on(t, "b", a)

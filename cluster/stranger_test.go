@@ -185,7 +185,6 @@ func TestStreamsOfOneAddressAreBounded(t *testing.T) {
 
 // What all open streams hold is bounded, too.
 func TestStreamsTogetherAreBounded(t *testing.T) {
-	t.Parallel()
 	transport := newGossipTransport((&memberlist.MockNetwork{}).NewTransport("a"))
 	defer func() { _ = transport.Shutdown() }()
 	var streams []*gossipStream
