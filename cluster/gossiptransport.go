@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,47 @@ const (
 	maxGossipBytes      = 64 << 20 // bytes of all that are open
 )
 
+// What memberlist puts in front: of a label, of an encrypted stream (its length follows), and of what is encrypted.
+const (
+	gossipLabel     = 244
+	gossipEncrypted = 10
+	gossipVersion   = 1
+)
+
+// anyByte stands in a pattern for a byte that is not looked at.
+const anyByte = -1
+
+// gossipPatterns are how everything from another server of the cluster begins: packets, streams in, and answers on streams
+// out. Memberlist looks at these bytes as well, but it believes the version of the encryption, which is not protected by it:
+// whoever has seen one packet can make it fail on a slice with another version. So nothing else gets through; and noise
+// costs nothing.
+func gossipPatterns(label string, encrypted bool) (packet, in, out []int) {
+	if label != "" {
+		packet = append(packet, gossipLabel, len(label))
+		for i := range len(label) {
+			packet = append(packet, int(label[i]))
+		}
+		in = slices.Clone(packet)
+	}
+	if encrypted {
+		out = []int{gossipEncrypted, anyByte, anyByte, anyByte, anyByte, gossipVersion}
+		packet, in = append(packet, gossipVersion), append(in, out...)
+	}
+	return packet, in, out
+}
+
+// matches reports whether text, which begins at the byte number at, is what pattern says, as far as both go.
+func matches(pattern []int, at int, text []byte) bool {
+	for i := at; i < len(pattern) && i-at < len(text); i++ {
+		if pattern[i] != anyByte && pattern[i] != int(text[i-at]) {
+			return false
+		}
+	}
+	return true
+}
+
 var (
+	errStranger      = errors.New("cluster: the gossip stream is not of this cluster")
 	errStreamTooLong = errors.New("cluster: the gossip stream is too long")
 	errStreamsFull   = errors.New("cluster: open gossip streams hold too much")
 )
@@ -33,41 +74,69 @@ type gossipTransport struct {
 	memberlist.NodeAwareTransport
 
 	// Static.
-	streams chan net.Conn
-	ctx     context.Context // of everything that dials
-	cancel  context.CancelFunc
-	stop    chan struct{} // ends the goroutine that admits streams
-	pump    sync.WaitGroup
+	packet, in, out []int // how packets and streams begin
+	packets         chan *memberlist.Packet
+	streams         chan net.Conn
+	ctx             context.Context // of everything that dials
+	cancel          context.CancelFunc
+	stop            chan struct{} // ends the goroutines that admit packets and streams
+	pump            sync.WaitGroup
 
 	held    atomic.Int64 // bytes read from streams in that are open
 	refused atomic.Int64 // streams in that were closed for a bound
+	strange atomic.Int64 // packets and streams that are not of this cluster
 
 	mu sync.Mutex
 	// Guarded by mu.
 	closed bool
 	open   map[*gossipStream]struct{}
-	in     int
+	count  int                // streams in
 	from   map[netip.Addr]int // streams in by address
 }
 
-func newGossipTransport(inner memberlist.NodeAwareTransport) *gossipTransport {
+func newGossipTransport(inner memberlist.NodeAwareTransport, label string, encrypted bool) *gossipTransport {
 	t := &gossipTransport{
 		NodeAwareTransport: inner,
+		packets:            make(chan *memberlist.Packet),
 		streams:            make(chan net.Conn),
 		stop:               make(chan struct{}),
 		open:               make(map[*gossipStream]struct{}),
 		from:               make(map[netip.Addr]int),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	t.pump.Go(t.admitAll)
+	t.packet, t.in, t.out = gossipPatterns(label, encrypted)
+	t.pump.Go(t.admitStreams)
+	t.pump.Go(t.admitPackets)
 	return t
+}
+
+// PacketCh implements memberlist.Transport.
+func (t *gossipTransport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// admitPackets passes packets of this cluster on, until Shutdown.
+func (t *gossipTransport) admitPackets() {
+	for {
+		select {
+		case <-t.stop:
+			return
+		case p := <-t.NodeAwareTransport.PacketCh():
+			if len(p.Buf) <= len(t.packet) || !matches(t.packet, 0, p.Buf) {
+				t.strange.Add(1)
+				continue
+			}
+			select {
+			case t.packets <- p:
+			case <-t.ctx.Done():
+			}
+		}
+	}
 }
 
 // StreamCh implements memberlist.Transport.
 func (t *gossipTransport) StreamCh() <-chan net.Conn { return t.streams }
 
-// admitAll passes streams on that are within the bounds, until Shutdown.
-func (t *gossipTransport) admitAll() {
+// admitStreams passes streams on that are within the bounds, until Shutdown.
+func (t *gossipTransport) admitStreams() {
 	for {
 		select {
 		case <-t.stop:
@@ -92,12 +161,12 @@ func (t *gossipTransport) admit(conn net.Conn) (*gossipStream, error) {
 	addr := addrOf(conn.RemoteAddr())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.in >= maxGossipStreams || t.from[addr] >= maxGossipPerAddress {
+	if t.closed || t.count >= maxGossipStreams || t.from[addr] >= maxGossipPerAddress {
 		return nil, errStreamsFull
 	}
-	s := &gossipStream{Conn: conn, t: t, addr: addr, inbound: true}
+	s := &gossipStream{Conn: conn, t: t, pattern: t.in, addr: addr, inbound: true}
 	t.open[s] = struct{}{}
-	t.in++
+	t.count++
 	t.from[addr]++
 	return s, nil
 }
@@ -123,7 +192,7 @@ func (t *gossipTransport) DialAddressTimeout(addr memberlist.Address, timeout ti
 	if err != nil {
 		return nil, err
 	}
-	s := &gossipStream{Conn: conn, t: t}
+	s := &gossipStream{Conn: conn, t: t, pattern: t.out}
 	t.mu.Lock()
 	closed := t.closed
 	if !closed {
@@ -173,24 +242,32 @@ func (t *gossipTransport) Shutdown() error {
 type gossipStream struct {
 	net.Conn
 	t       *gossipTransport
+	pattern []int // how it begins
 	addr    netip.Addr
 	inbound bool
 	read    atomic.Int64
 	once    sync.Once
 }
 
-// Read implements net.Conn within the bounds.
+// Read implements net.Conn within the bounds. One goroutine reads.
 func (s *gossipStream) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if !s.inbound || n == 0 {
+	if n == 0 {
 		return n, err
 	}
-	if s.read.Add(int64(n)) > maxGossipStream {
+	size := s.read.Add(int64(n))
+	if s.inbound {
 		s.t.held.Add(int64(n))
+	}
+	switch at := size - int64(n); {
+	case at < int64(len(s.pattern)) && !matches(s.pattern, int(at), p[:n]):
+		s.t.strange.Add(1)
+		return 0, errStranger
+	case !s.inbound:
+	case size > maxGossipStream:
 		s.t.refused.Add(1)
 		return 0, errStreamTooLong
-	}
-	if s.t.held.Add(int64(n)) > maxGossipBytes {
+	case s.t.held.Load() > maxGossipBytes:
 		s.t.refused.Add(1)
 		return 0, errStreamsFull
 	}
@@ -201,14 +278,14 @@ func (s *gossipStream) Read(p []byte) (int, error) {
 func (s *gossipStream) Close() error {
 	err := s.Conn.Close()
 	s.once.Do(func() {
-		s.t.held.Add(-s.read.Load())
 		s.t.mu.Lock()
 		defer s.t.mu.Unlock()
 		delete(s.t.open, s)
 		if !s.inbound {
 			return
 		}
-		s.t.in--
+		s.t.held.Add(-s.read.Load())
+		s.t.count--
 		if s.t.from[s.addr]--; s.t.from[s.addr] == 0 {
 			delete(s.t.from, s.addr)
 		}

@@ -230,7 +230,7 @@ func (m *Members) create() (*memberlist.Memberlist, error) {
 	}
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(m.cfg.Self)
-	gossip := newGossipTransport(inner)
+	gossip := newGossipTransport(inner, m.cfg.Cluster, m.ring != nil)
 	c.Transport = gossip
 	c.BindAddr, c.BindPort = m.bind.Addr().String(), int(m.bind.Port())
 	if m.cfg.Advertise != "" {
@@ -426,6 +426,7 @@ type MembersStats struct {
 	Leaves  int64 // of other servers, whether they said goodbye or not
 	Refused int64 // servers that there was no room for
 	Cut     int64 // streams of others that were closed, being too many or too long
+	Strange int64 // packets and streams that are not of this cluster
 	Metas   int64 // updates of Meta sent
 	Score   int   // memberlist's health score of this server: 0 is well
 }
@@ -437,7 +438,7 @@ func (m *Members) Stats() MembersStats {
 		Joins:   m.joins.Load(), Leaves: m.leaves.Load(), Refused: m.refused.Load(), Metas: m.metas.Load(),
 	}
 	if gossip := m.gossip.Load(); gossip != nil {
-		s.Cut = gossip.refused.Load()
+		s.Cut, s.Strange = gossip.refused.Load(), gossip.strange.Load()
 	}
 	m.mu.Lock()
 	list := m.list
