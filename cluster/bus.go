@@ -115,6 +115,8 @@ type Bus struct {
 	topics   *topics
 	feeds    *feeds
 
+	announcements announcements
+
 	layout  atomic.Pointer[layout]
 	moving  sync.Mutex // held while publishers go over to another layout
 	peers   atomic.Pointer[map[wire.NodeID]bool]
@@ -156,7 +158,11 @@ func NewBus(c BusConfig) (*Bus, error) {
 // Publish reaches every other server with an interest in one of e's topics, each once. It stamps Origin, Epoch, Seq and
 // Published, whatever e says of them. It does not block, and does not fail because Redis is away.
 func (b *Bus) Publish(e *wire.Envelope) error {
-	topics := e.Topics()
+	return b.publish(e, e.Topics(), nil)
+}
+
+// publish publishes e on topics. a waits for what Redis says of it, unless it is nil.
+func (b *Bus) publish(e *wire.Envelope, topics []wire.Topic, a *announcement) error {
 	if len(topics) == 0 {
 		return nil
 	}
@@ -175,6 +181,9 @@ func (b *Bus) Publish(e *wire.Envelope) error {
 	stamped.Origin, stamped.Epoch, stamped.Published = b.cfg.Server, b.epoch, now.UnixMilli()
 	b.ring.append(now, to, func(dst []byte, seq uint64) []byte {
 		stamped.Seq = seq
+		if a != nil { // before anybody sees the entry
+			b.announcements.add(seq, a)
+		}
 		return wire.AppendEnvelope(dst, &stamped)
 	})
 	b.stats.published.Add(1)
@@ -248,6 +257,7 @@ func (b *Bus) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer b.topics.stop()
+	defer func() { b.announcements.end(time.Now()) }()
 	defer b.stopped.Store(true)
 	running.Go(func() { b.feeds.run(ctx) })
 	running.Go(func() { b.direct(ctx) })
@@ -264,6 +274,7 @@ func (b *Bus) review(ctx context.Context) {
 		b.ring.evict(now)
 		b.ring.published(now, b.withRedis())
 		b.topics.sweep(now)
+		b.announcements.end(now.Add(-b.cfg.Heartbeat * 3 / 4))
 		b.reviewOrigins(now)
 		b.feeds.review(now, b.layout.Load().failing(now, b.cfg.Heartbeat))
 		if b.gap.Swap(false) {

@@ -17,6 +17,7 @@ type place interface {
 	Join(topic wire.Topic, done func(error))
 	Leave(topic wire.Topic)
 	Publish(e *wire.Envelope) error
+	Announce(e *wire.Envelope, done func(others int))
 }
 
 var (
@@ -30,15 +31,33 @@ type guest struct {
 	place
 	id wire.NodeID
 
-	mu  sync.Mutex
-	got []wire.ActionID
+	mu     sync.Mutex
+	got    []wire.ActionID
+	others []wire.EnvelopeKind
 }
 
 // Receive implements Receiver.
 func (g *guest) Receive(e *wire.Envelope) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if e.Kind != wire.KindAction {
+		g.others = append(g.others, e.Kind)
+		return
+	}
 	g.got = append(g.got, e.Action.ID)
+}
+
+func (g *guest) kinds() []wire.EnvelopeKind {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.others)
+}
+
+// announce waits for the number of servers that a topic's envelope reaches.
+func (g *guest) announce(kind wire.EnvelopeKind, channel string) int {
+	others := make(chan int, 2)
+	g.Announce(&wire.Envelope{Kind: kind, Targets: wire.Targets{Channels: []string{channel}}}, func(n int) { others <- n })
+	return <-others
 }
 
 // Gap implements BusReceiver.
@@ -208,4 +227,28 @@ func busContract(t *testing.T, guests []*guest) {
 	c.joined(t, wire.ChannelTopic("x"))
 	send(a, wire.Targets{Channels: []string{"x"}}, b, c)
 	arrive("after joining again", false)
+
+	// What is announced is counted, and comes whatever its kind is.
+	const newer wire.EnvelopeKind = 250
+	for i, x := range []struct {
+		from    *guest
+		channel string
+		others  int
+		to      []*guest
+	}{
+		{a, "x", 2, []*guest{b, c}}, // and a itself, which does not count
+		{a, "y", 1, []*guest{b}},
+		{b, "y", 0, nil},
+		{c, "y", 1, []*guest{b}},
+		{c, "nobody", 0, nil},
+	} {
+		if n := x.from.announce(newer-wire.EnvelopeKind(i), x.channel); n != x.others {
+			t.Errorf("what %s announces on %s reaches %d others", x.from.id, x.channel, n)
+		}
+		for _, g := range x.to {
+			eventually(t, fmt.Sprintf("%s gets announcement %d", g.id, i), func() bool {
+				return slices.Contains(g.kinds(), newer-wire.EnvelopeKind(i))
+			})
+		}
+	}
 }

@@ -183,7 +183,14 @@ func (f *feeds) due(now time.Time) (ids []wire.NodeID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id, one := range f.mu.of {
-		if one.on && (one.sent != 0 && now.Sub(one.sentAt) > f.bus.cfg.silence() || one.sent == 0 && (one.answer || one.cursor < head)) {
+		if !one.on {
+			continue
+		}
+		patience := f.bus.cfg.silence()
+		if one.answer { // it asked again
+			patience = f.bus.cfg.Heartbeat
+		}
+		if one.sent != 0 && now.Sub(one.sentAt) > patience || one.sent == 0 && (one.answer || one.cursor < head) {
 			ids = append(ids, id)
 		}
 	}

@@ -162,7 +162,8 @@ func (o *origin) aloneLocked(now time.Time, settled bool) {
 
 // wantLocked asks for what is missing and what will be published.
 func (o *origin) wantLocked(now time.Time) *want {
-	w := &want{asker: o.bus.epoch, nonce: o.nonce, age: now.Sub(o.bus.topics.wantedSince())}
+	// A little more than needed: it is on its way for a while.
+	w := &want{asker: o.bus.epoch, nonce: o.nonce, age: now.Sub(o.bus.unknownSince(now)) + o.bus.cfg.silence()}
 	if o.healing {
 		w.follow = o.bus.cfg.silence()
 	}
@@ -170,6 +171,21 @@ func (o *origin) wantLocked(now time.Time) *want {
 		w.epoch, w.after = o.epoch.Load(), o.cursor
 	}
 	return w
+}
+
+// unknownSince returns since when envelopes may have been missed of a server that was not heard of before.
+func (b *Bus) unknownSince(now time.Time) time.Time {
+	wanted, since := b.topics.wantedSince(), now
+	found := false
+	for _, n := range b.layout.Load().nodes {
+		if t, lately := n.brokenSince(now); lately && t.Before(since) {
+			since, found = t, true
+		}
+	}
+	if !found || since.Before(wanted) {
+		return wanted
+	}
+	return since
 }
 
 // paged takes a page of a peer.

@@ -31,6 +31,7 @@ type redisNode struct {
 		settled bool      // everything that was ever joined is subscribed
 		moving  int       // partitions that left this server and have not arrived anywhere
 		since   time.Time // of settled
+		broken  time.Time // when it was last settled; when this began, if never
 		errText string    // why the last connection ended
 	}
 }
@@ -40,6 +41,7 @@ func newRedisNode(b *Bus, name, heartbeat string, dial func(context.Context) (*r
 	n.heartbeat.Store(&heartbeat)
 	n.publisher = newPublisher(n)
 	n.mu.since = time.Now()
+	n.mu.broken = n.mu.since
 	return n
 }
 
@@ -50,6 +52,14 @@ func (n *redisNode) settledSince() (since time.Time, settled bool) {
 	return n.mu.since, n.mu.settled
 }
 
+// brokenSince returns since when envelopes may have been missed of a server that was heard of only now: it is not settled,
+// or was not a moment ago.
+func (n *redisNode) brokenSince(now time.Time) (t time.Time, lately bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.broken, !n.mu.settled || now.Sub(n.mu.since) < 2*n.bus.cfg.silence()
+}
+
 // unsettle says that envelopes may be missing from now on: origins hold what comes through this server until they
 // are healed.
 func (n *redisNode) unsettle() {
@@ -57,6 +67,7 @@ func (n *redisNode) unsettle() {
 	was := n.mu.settled
 	if was {
 		n.mu.settled, n.mu.since = false, time.Now()
+		n.mu.broken = n.mu.since
 	}
 	n.mu.Unlock()
 	if was {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -152,6 +153,7 @@ func (b *Bus) eachOrigin(f func(*origin)) {
 // envelopeCame takes a message from Redis. It does not block.
 func (b *Bus) envelopeCame(n *redisNode, payload string) {
 	if len(payload) >= len(b.ownStart) && payload[:len(b.ownStart)] == string(b.ownStart) {
+		b.cameBack(payload)
 		return // this server's own; a loop over all of them would cost most where it is of no use
 	}
 	e, err := wire.DecodeEnvelope(wire.EnvelopeBytes(payload))
@@ -206,8 +208,11 @@ func (o *origin) live(n *redisNode, e *wire.Envelope, size int) {
 func (o *origin) viewLocked(n *redisNode) *view {
 	v := o.views[n]
 	if v == nil {
-		_, settled := n.settledSince()
+		since, settled := n.settledSince()
 		v = &view{whole: settled && !o.healing}
+		if _, lately := n.brokenSince(time.Now()); lately && o.bus.topics.wantedSince().Before(since) {
+			v.whole = false // it may have published during the break
+		}
 		o.views[n] = v
 	}
 	return v
@@ -215,19 +220,16 @@ func (o *origin) viewLocked(n *redisNode) *view {
 
 // receiveLocked hands an envelope on.
 func (o *origin) receiveLocked(e *wire.Envelope) {
-	b := o.bus
-	if e.Kind != wire.KindAction {
-		b.stats.unknown.Add(1) // of a newer release
-		return
-	}
-	b.stats.received.Add(1)
-	b.cfg.Receiver.Receive(e)
+	o.bus.stats.received.Add(1)
+	o.bus.cfg.Receiver.Receive(e)
 }
 
-// releaseLocked delivers what was held.
+// releaseLocked delivers what was held, by seq: heartbeats that came meanwhile already say of one Redis that it
+// brought what is still held here behind something of another.
 func (o *origin) releaseLocked() {
 	held := o.held
 	o.held, o.heldBytes = nil, 0
+	slices.SortStableFunc(held, func(x, y heldEnvelope) int { return cmp.Compare(x.e.Seq, y.e.Seq) })
 	for _, h := range held {
 		o.arriveLocked(h.from, h.e, h.size)
 	}

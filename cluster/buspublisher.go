@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,12 +186,16 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 		for _, t := range entries[i].topics {
 			if l.owner[t.partition] == p.node {
 				cmd := redis.NewIntCmd(ctx, p.verb(), b.channelName(t.partition, string(t.topic)), entries[i].data)
+				b.given(entries[i].seq)
 				all = append(all, sent{cmd, entries[i].seq})
 			}
 		}
 	}
 	if len(all) > 0 {
 		done, err := p.exec(ctx, all)
+		for i := range all {
+			b.counted(all[i].seq, all[i].cmd.Val(), cmp.Or(all[i].cmd.Err(), err))
+		}
 		if err != nil {
 			p.advance(min(done, to), lost)
 			return false, err

@@ -8,10 +8,10 @@ import (
 type busCounter = atomic.Int64
 
 type busStats struct {
-	published, received, duplicates, undecodable, unknown busCounter
-	gaps, healed, lost, replayed, direct, pages           busCounter
-	reconnects, expired, overflows                        busCounter
-	topics, joins, healing                                busCounter // now
+	published, received, duplicates, undecodable busCounter
+	gaps, healed, lost, replayed, direct, pages  busCounter
+	reconnects, expired, overflows               busCounter
+	topics, joins, healing                       busCounter // now
 }
 
 // BusStats are the counters of a Bus and how it stands.
@@ -20,7 +20,6 @@ type BusStats struct {
 	Received    int64 // envelopes of others, each counted once
 	Duplicates  int64 // further copies of them
 	Undecodable int64 // messages and frames that could not be read
-	Unknown     int64 // envelopes of a kind that this release does not know
 	Gaps        int64 // times that a connection no longer brought everything
 	Healed      int64 // servers whose envelopes were made complete after a gap
 	Lost        int64 // times that Gap was called
@@ -55,8 +54,8 @@ func (b *Bus) Stats() BusStats {
 	c := &b.stats
 	s := BusStats{
 		Published: c.published.Load(), Received: c.received.Load(), Duplicates: c.duplicates.Load(),
-		Undecodable: c.undecodable.Load(), Unknown: c.unknown.Load(),
-		Gaps: c.gaps.Load(), Healed: c.healed.Load(), Lost: c.lost.Load(),
+		Undecodable: c.undecodable.Load(),
+		Gaps:        c.gaps.Load(), Healed: c.healed.Load(), Lost: c.lost.Load(),
 		Replayed: c.replayed.Load(), Direct: c.direct.Load(), Pages: c.pages.Load(),
 		Reconnects: c.reconnects.Load(), Expired: c.expired.Load(), Overflows: c.overflows.Load(),
 		Topics: c.topics.Load(), Joins: c.joins.Load(), Healing: c.healing.Load(),

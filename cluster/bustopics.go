@@ -362,6 +362,21 @@ func (t *topics) anyMoving() bool {
 	return false
 }
 
+// standing says whether Redis counts this server among those that listen to a topic.
+func (t *topics) standing(topic placed) standing {
+	s := &t.stripes[topic.partition]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.topics[topic.topic]
+	switch {
+	case sub == nil || sub.state == absent:
+		return outside
+	case sub.state == held:
+		return inside
+	}
+	return uncertain
+}
+
 // interested reports whether this server listens to one of e's topics.
 func (t *topics) interested(e *wire.Envelope) bool {
 	for _, topic := range e.Topics() {

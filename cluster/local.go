@@ -14,7 +14,8 @@ var ErrDetached = errors.New("cluster: the server is detached from the bus")
 
 // A Receiver is a server that envelopes arrive at.
 type Receiver interface {
-	// Receive takes an envelope of another server. It must not block, and must not change e, which
+	// Receive takes an envelope of another server, of whatever kind: those that it does not know are of a newer
+	// release and to be left alone. It must not block, and must not change e, which
 	// others receive too. It is called by the goroutines that publish, several at once.
 	Receive(e *wire.Envelope)
 }
@@ -112,6 +113,20 @@ func (p *Port) Publish(e *wire.Envelope) error {
 		to.receiver.Receive(e)
 	}
 	return nil
+}
+
+// Announce hands e on like Publish and calls done, once and before it returns, with how many other servers have
+// it: -1 when it could not be published.
+func (p *Port) Announce(e *wire.Envelope, done func(others int)) {
+	receivers, err := p.receivers(e.Topics())
+	if err != nil {
+		done(-1)
+		return
+	}
+	for _, to := range receivers {
+		to.receiver.Receive(e)
+	}
+	done(len(receivers))
 }
 
 // receivers returns the other ports with an interest in one of topics.
