@@ -8,12 +8,11 @@ import (
 	"logux-proxy/wire"
 )
 
-// In Redis a claim is a version byte and its fields, each a text after its length as a uvarint: client, action, meta,
-// headers. A later release may add fields at the end.
+// In Redis a claim is a version byte and its fields, each a text after its length as a uvarint: client, action, headers. A later release may add fields at the end.
 const claimVersion = 1
 
-func (c *Claim) encode() []byte {
-	fields := [][]byte{[]byte(c.Client), c.Action, c.Meta, c.Headers}
+func encodeClaim(c *wire.Claim) []byte {
+	fields := [][]byte{[]byte(c.Client), c.Action, c.Headers}
 	size := 1
 	for _, f := range fields {
 		size += binary.MaxVarintLen32 + len(f)
@@ -28,22 +27,22 @@ func (c *Claim) encode() []byte {
 
 var errClaimCode = errors.New("cluster: the claim is of an unknown version, or cut")
 
-func decodeClaim(owner ServerID, id wire.ActionID, b []byte) (Claim, error) {
+func decodeClaim(owner wire.ServerID, id wire.ActionID, b []byte) (wire.Claim, error) {
 	if len(b) == 0 || b[0] != claimVersion {
-		return Claim{}, errClaimCode
+		return wire.Claim{}, errClaimCode
 	}
 	b = b[1:]
-	var fields [4][]byte
+	var fields [3][]byte
 	for i := range fields {
 		var ok bool
 		if fields[i], b, ok = cutBytes(b); !ok {
-			return Claim{}, errClaimCode
+			return wire.Claim{}, errClaimCode
 		}
 	}
-	return Claim{
+	return wire.Claim{
 		Owner: owner, ID: id,
 		Client: wire.ClientID(fields[0]),
-		Action: slices.Clone(fields[1]), Meta: slices.Clone(fields[2]), Headers: slices.Clone(fields[3]),
+		Action: slices.Clone(fields[1]), Headers: slices.Clone(fields[2]),
 	}, nil
 }
 
@@ -68,7 +67,7 @@ func decodeEntry(id wire.ActionID, text string) (e entry, ok bool) {
 	switch {
 	case text == "":
 	case text[0] == entryInFlight:
-		return entry{id: id, owner: ServerID(text[1:])}, true
+		return entry{id: id, owner: wire.ServerID(text[1:])}, true
 	case text[0] == entrySettled && len(text) >= entryHead:
 		added := binary.BigEndian.Uint64([]byte(text[1:entryHead]))
 		return entry{id: id, settled: true, added: int64(added), outcome: []byte(text[entryHead:])}, true

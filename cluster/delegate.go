@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
+
+	"logux-proxy/wire"
 )
 
 // A delegate is what memberlist calls back. It calls while it holds its locks, or on the loop that reads packets, and
@@ -51,7 +53,7 @@ var errNoMember = errors.New("it is not a server's name")
 
 // NotifyAlive implements memberlist.AliveDelegate: whoever has no proper name does not become a member.
 func (d delegate) NotifyAlive(n *memberlist.Node) error {
-	if !ServerID(n.Name).valid() {
+	if !wire.ServerID(n.Name).Valid() {
 		return errNoMember
 	}
 	return nil
@@ -77,7 +79,7 @@ func (d delegate) NotifyUpdate(n *memberlist.Node) { d.m.view.set(memberOf(n)) }
 
 // NotifyLeave implements memberlist.EventDelegate.
 func (d delegate) NotifyLeave(n *memberlist.Node) {
-	m, ok := d.m.view.remove(ServerID(n.Name))
+	m, ok := d.m.view.remove(wire.ServerID(n.Name))
 	if !ok || m.ID == d.m.cfg.Self {
 		return
 	}
@@ -91,5 +93,5 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 func memberOf(n *memberlist.Node) Member {
 	ip, _ := netip.AddrFromSlice(n.Addr)
 	meta, _ := decodeMeta(slices.Clone(n.Meta))
-	return Member{ID: ServerID(n.Name), Addr: netip.AddrPortFrom(ip.Unmap(), n.Port), Meta: meta}
+	return Member{ID: wire.ServerID(n.Name), Addr: netip.AddrPortFrom(ip.Unmap(), n.Port), Meta: meta}
 }

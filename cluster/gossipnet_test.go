@@ -221,7 +221,7 @@ type gossiper struct {
 // start runs a server until the test ends or stop is called.
 func start(t testing.TB, name string, change func(*MembersConfig), links LinksConfig) *gossiper {
 	t.Helper()
-	c := MembersConfig{Self: NewServerID(wire.NodeID("server:"+name), time.Now()), Bind: "127.0.0.1:0", Meta: Meta{Release: "1.0"}}
+	c := MembersConfig{Self: wire.NewServerID(wire.NodeID("server:"+name), time.Now()), Bind: "127.0.0.1:0", Meta: Meta{Release: "1.0"}}
 	change(&c)
 	m, err := NewMembers(c)
 	if err != nil {
@@ -292,7 +292,7 @@ func (s *gossiper) until(within time.Duration, good func(*View) bool) bool {
 // wantPeers waits until s has exactly these peers.
 func (s *gossiper) wantPeers(t testing.TB, within time.Duration, peers ...*gossiper) {
 	t.Helper()
-	var want []ServerID
+	var want []wire.ServerID
 	for _, p := range peers {
 		want = append(want, p.members.Self())
 	}
@@ -302,7 +302,7 @@ func (s *gossiper) wantPeers(t testing.TB, within time.Duration, peers ...*gossi
 	}
 }
 
-func (s *gossiper) others(v *View) (ids []ServerID) {
+func (s *gossiper) others(v *View) (ids []wire.ServerID) {
 	for _, m := range v.Members {
 		if m.ID != s.members.Self() {
 			ids = append(ids, m.ID)

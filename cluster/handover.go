@@ -21,39 +21,6 @@ import (
 // has the outcome; the first outcome stays. So whoever holds the client can tell by the record and the estate whether
 // an outcome will come, and whoever finds the claim of an action that has an outcome does not ask the back-end again.
 
-// A Record is what servers know about a client that left them.
-type Record struct {
-	Client   wire.ClientID
-	InFlight []InFlight
-	Outcomes []Outcome
-}
-
-// An InFlight is an action of which the outcome is not known yet.
-type InFlight struct {
-	ID    wire.ActionID
-	Owner ServerID // who processes it
-}
-
-// An Outcome is the answer to an action.
-type Outcome struct {
-	ID     wire.ActionID
-	Action []byte // the logux/processed or logux/undo, however the servers encode it
-	// Added is the number of the sync that carried the outcome to the client last, and 0 if none did. A client that connects
-	// with at least this number has it.
-	Added int64
-}
-
-// A Claim is an action that was acknowledged before there was an outcome: all that another server needs to ask
-// the back-end.
-type Claim struct {
-	Owner   ServerID // whose estate it is in; ClaimAction sets it
-	ID      wire.ActionID
-	Client  wire.ClientID
-	Action  []byte // its body
-	Meta    []byte // as the back-end gets it
-	Headers []byte // of the client
-}
-
 // Bounds of what a server leaves behind.
 const (
 	maxRecordEntries = 4096
@@ -90,22 +57,22 @@ type HandoverStore interface {
 	forget(ctx context.Context, client wire.ClientID, ids []wire.ActionID) error
 
 	// renew prolongs holder's lease on an estate and the life of the estate.
-	renew(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (leaseState, error)
+	renew(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error)
 	// claim adds a claim to an estate on which holder has the lease, or nobody.
-	claim(ctx context.Context, owner, holder ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error
+	claim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error
 	// unclaim takes a claim off an estate, unless another than holder has the lease.
-	unclaim(ctx context.Context, owner, holder ServerID, id wire.ActionID) error
+	unclaim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID) error
 	// take gives holder the lease on an estate with claims, if nobody has it, and says whether it is holder's now. When
 	// there are no claims it ends the estate.
-	take(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (bool, error)
+	take(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (bool, error)
 	// claims calls each for claims of an estate until it returns false. Claims come at least once.
-	claims(ctx context.Context, owner ServerID, each func(wire.ActionID, []byte) bool) error
+	claims(ctx context.Context, owner wire.ServerID, each func(wire.ActionID, []byte) bool) error
 	// claimed reports whether an estate has a claim of that action.
-	claimed(ctx context.Context, owner ServerID, id wire.ActionID) (bool, error)
+	claimed(ctx context.Context, owner wire.ServerID, id wire.ActionID) (bool, error)
 	// holder returns who has the lease on an estate; "" for nobody.
-	holder(ctx context.Context, owner ServerID) (ServerID, error)
+	holder(ctx context.Context, owner wire.ServerID) (wire.ServerID, error)
 	// owners returns whose estates there may be.
-	owners(ctx context.Context) ([]ServerID, error)
+	owners(ctx context.Context) ([]wire.ServerID, error)
 }
 
 // A leaseState is what renewing a lease found.
@@ -120,20 +87,23 @@ const (
 // An entry is one action in a record: in flight at owner, or settled by outcome.
 type entry struct {
 	id      wire.ActionID
-	owner   ServerID
+	owner   wire.ServerID
 	settled bool
 	outcome []byte
 	added   int64
 }
 
-func (o *Outcome) entry() entry {
+// settledEntry is an action in a record that has its outcome.
+func settledEntry(o *wire.Outcome) entry {
 	return entry{id: o.ID, settled: true, outcome: o.Action, added: o.Added}
 }
 
-func (e *entry) asOutcome() Outcome { return Outcome{ID: e.id, Action: e.outcome, Added: e.added} }
+func (e *entry) asOutcome() wire.Outcome {
+	return wire.Outcome{ID: e.id, Action: e.outcome, Added: e.added}
+}
 
-// entries returns what is in r, within the bounds.
-func (r *Record) entries() ([]entry, error) {
+// recordEntries returns what is in r, within the bounds.
+func recordEntries(r *wire.Record) ([]entry, error) {
 	size := 0
 	all := make([]entry, 0, len(r.InFlight)+len(r.Outcomes))
 	for _, f := range r.InFlight {
@@ -141,7 +111,7 @@ func (r *Record) entries() ([]entry, error) {
 		size += len(f.ID) + len(f.Owner)
 	}
 	for _, o := range r.Outcomes {
-		all = append(all, o.entry())
+		all = append(all, settledEntry(&o))
 		size += len(o.ID) + len(o.Action)
 	}
 	if len(all) > maxRecordEntries || size > maxRecordBytes {

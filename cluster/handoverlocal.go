@@ -13,14 +13,14 @@ import (
 
 // LocalStore returns a store in memory, for servers of one process.
 func LocalStore() HandoverStore {
-	return &localStore{records: make(map[wire.ClientID]*localRecord), estates: make(map[ServerID]*localEstate)}
+	return &localStore{records: make(map[wire.ClientID]*localRecord), estates: make(map[wire.ServerID]*localEstate)}
 }
 
 type localStore struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	records map[wire.ClientID]*localRecord
-	estates map[ServerID]*localEstate
+	estates map[wire.ServerID]*localEstate
 	swept   time.Time
 }
 
@@ -32,7 +32,7 @@ type localRecord struct {
 type localEstate struct {
 	claims map[wire.ActionID][]byte
 	until  time.Time // for the claims
-	holder ServerID
+	holder wire.ServerID
 	leased time.Time // until when
 }
 
@@ -150,7 +150,7 @@ func (s *localStore) forget(_ context.Context, client wire.ClientID, ids []wire.
 }
 
 // estateLocked returns what there is of an estate; nil for nothing.
-func (s *localStore) estateLocked(owner ServerID, now time.Time) *localEstate {
+func (s *localStore) estateLocked(owner wire.ServerID, now time.Time) *localEstate {
 	e := s.estates[owner]
 	if e == nil {
 		return nil
@@ -169,7 +169,7 @@ func (s *localStore) estateLocked(owner ServerID, now time.Time) *localEstate {
 }
 
 // holdLocked gives holder the lease unless another has it.
-func (s *localStore) holdLocked(owner, holder ServerID, now time.Time, lease, ttl time.Duration) (*localEstate, leaseState) {
+func (s *localStore) holdLocked(owner, holder wire.ServerID, now time.Time, lease, ttl time.Duration) (*localEstate, leaseState) {
 	e := s.estateLocked(owner, now)
 	if e == nil {
 		e = &localEstate{claims: make(map[wire.ActionID][]byte)}
@@ -187,7 +187,7 @@ func (s *localStore) holdLocked(owner, holder ServerID, now time.Time, lease, tt
 	return e, state
 }
 
-func (s *localStore) renew(_ context.Context, owner, holder ServerID, lease, ttl time.Duration) (leaseState, error) {
+func (s *localStore) renew(_ context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -196,7 +196,7 @@ func (s *localStore) renew(_ context.Context, owner, holder ServerID, lease, ttl
 	return state, nil
 }
 
-func (s *localStore) claim(_ context.Context, owner, holder ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
+func (s *localStore) claim(_ context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, state := s.holdLocked(owner, holder, time.Now(), lease, ttl)
@@ -210,7 +210,7 @@ func (s *localStore) claim(_ context.Context, owner, holder ServerID, id wire.Ac
 	return nil
 }
 
-func (s *localStore) unclaim(_ context.Context, owner, holder ServerID, id wire.ActionID) error {
+func (s *localStore) unclaim(_ context.Context, owner, holder wire.ServerID, id wire.ActionID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.estateLocked(owner, time.Now())
@@ -224,7 +224,7 @@ func (s *localStore) unclaim(_ context.Context, owner, holder ServerID, id wire.
 	return nil
 }
 
-func (s *localStore) take(_ context.Context, owner, holder ServerID, lease, ttl time.Duration) (bool, error) {
+func (s *localStore) take(_ context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -240,7 +240,7 @@ func (s *localStore) take(_ context.Context, owner, holder ServerID, lease, ttl 
 	return true, nil
 }
 
-func (s *localStore) claims(_ context.Context, owner ServerID, each func(wire.ActionID, []byte) bool) error {
+func (s *localStore) claims(_ context.Context, owner wire.ServerID, each func(wire.ActionID, []byte) bool) error {
 	s.mu.Lock()
 	e := s.estateLocked(owner, time.Now())
 	var all map[wire.ActionID][]byte
@@ -256,7 +256,7 @@ func (s *localStore) claims(_ context.Context, owner ServerID, each func(wire.Ac
 	return nil
 }
 
-func (s *localStore) claimed(_ context.Context, owner ServerID, id wire.ActionID) (ok bool, err error) {
+func (s *localStore) claimed(_ context.Context, owner wire.ServerID, id wire.ActionID) (ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.estateLocked(owner, time.Now()); e != nil {
@@ -265,7 +265,7 @@ func (s *localStore) claimed(_ context.Context, owner ServerID, id wire.ActionID
 	return ok, nil
 }
 
-func (s *localStore) holder(_ context.Context, owner ServerID) (ServerID, error) {
+func (s *localStore) holder(_ context.Context, owner wire.ServerID) (wire.ServerID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.estateLocked(owner, time.Now()); e != nil {
@@ -274,7 +274,7 @@ func (s *localStore) holder(_ context.Context, owner ServerID) (ServerID, error)
 	return "", nil
 }
 
-func (s *localStore) owners(context.Context) (all []ServerID, err error) {
+func (s *localStore) owners(context.Context) (all []wire.ServerID, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()

@@ -108,7 +108,7 @@ func (s *RedisStore) at(name string) redis.UniversalClient {
 
 func (s *RedisStore) record(client wire.ClientID) string { return s.prefix + "left:" + string(client) }
 
-func (s *RedisStore) estate(owner ServerID) []string {
+func (s *RedisStore) estate(owner wire.ServerID) []string {
 	return []string{s.prefix + "life:{" + string(owner) + "}", s.prefix + "claims:{" + string(owner) + "}"}
 }
 
@@ -250,7 +250,7 @@ end
 return 2
 `)
 
-func (s *RedisStore) renew(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (leaseState, error) {
+func (s *RedisStore) renew(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error) {
 	n, err := renewScript.Run(ctx, s.at(string(owner)), s.estate(owner), string(holder), lease.Milliseconds(), ttl.Milliseconds()).Int()
 	if err != nil {
 		return leaseTaken, failed("renewing a lease", err)
@@ -268,7 +268,7 @@ redis.call('HSET', KEYS[2], ARGV[5], ARGV[6])
 return 1
 `)
 
-func (s *RedisStore) claim(ctx context.Context, owner, holder ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
+func (s *RedisStore) claim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
 	c := s.at(string(owner))
 	// Before the claim: an owner without claims is looked at in vain, a claim without its owner is never found.
 	if err := c.SAdd(ctx, s.index(), string(owner)).Err(); err != nil {
@@ -292,7 +292,7 @@ redis.call('HDEL', KEYS[2], ARGV[4])
 return 1
 `)
 
-func (s *RedisStore) unclaim(ctx context.Context, owner, holder ServerID, id wire.ActionID) error {
+func (s *RedisStore) unclaim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID) error {
 	n, err := unclaimScript.Run(ctx, s.at(string(owner)), s.estate(owner), string(holder), 0, 0, string(id)).Int()
 	switch {
 	case err != nil:
@@ -312,7 +312,7 @@ end
 return 1
 `)
 
-func (s *RedisStore) take(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (bool, error) {
+func (s *RedisStore) take(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (bool, error) {
 	c := s.at(string(owner))
 	n, err := takeScript.Run(ctx, c, s.estate(owner), string(holder), lease.Milliseconds(), ttl.Milliseconds()).Int()
 	if err == nil && n == 2 {
@@ -327,7 +327,7 @@ func (s *RedisStore) take(ctx context.Context, owner, holder ServerID, lease, tt
 // claimsPage is about how many claims are read at once.
 const claimsPage = 64
 
-func (s *RedisStore) claims(ctx context.Context, owner ServerID, each func(wire.ActionID, []byte) bool) error {
+func (s *RedisStore) claims(ctx context.Context, owner wire.ServerID, each func(wire.ActionID, []byte) bool) error {
 	var cursor uint64
 	for {
 		page, next, err := s.at(string(owner)).HScan(ctx, s.estate(owner)[1], cursor, "", claimsPage).Result()
@@ -345,7 +345,7 @@ func (s *RedisStore) claims(ctx context.Context, owner ServerID, each func(wire.
 	}
 }
 
-func (s *RedisStore) claimed(ctx context.Context, owner ServerID, id wire.ActionID) (bool, error) {
+func (s *RedisStore) claimed(ctx context.Context, owner wire.ServerID, id wire.ActionID) (bool, error) {
 	ok, err := s.at(string(owner)).HExists(ctx, s.estate(owner)[1], string(id)).Result()
 	if err != nil {
 		return false, failed("looking for a claim", err)
@@ -353,22 +353,22 @@ func (s *RedisStore) claimed(ctx context.Context, owner ServerID, id wire.Action
 	return ok, nil
 }
 
-func (s *RedisStore) holder(ctx context.Context, owner ServerID) (ServerID, error) {
+func (s *RedisStore) holder(ctx context.Context, owner wire.ServerID) (wire.ServerID, error) {
 	text, err := s.at(string(owner)).Get(ctx, s.estate(owner)[0]).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", failed("asking for a lease", err)
 	}
-	return ServerID(text), nil
+	return wire.ServerID(text), nil
 }
 
-func (s *RedisStore) owners(ctx context.Context) (all []ServerID, err error) {
+func (s *RedisStore) owners(ctx context.Context) (all []wire.ServerID, err error) {
 	for _, c := range s.servers {
 		names, err := c.client.SMembers(ctx, s.index()).Result()
 		if err != nil {
 			return nil, failed("listing estates", err)
 		}
 		for _, name := range names {
-			all = append(all, ServerID(name))
+			all = append(all, wire.ServerID(name))
 		}
 	}
 	return all, nil

@@ -16,14 +16,14 @@ import (
 
 // HandoversConfig says how a server leaves and takes over. A zero value means the default in brackets.
 type HandoversConfig struct {
-	Self  ServerID
+	Self  wire.ServerID
 	Store HandoverStore
 	// Alive asks the gossip: Members.Alive.
-	Alive func(ServerID) bool
+	Alive func(wire.ServerID) bool
 	// Orphan is given the claims of dead servers. It must not block. With known being nil the back-end is to be asked, and
 	// SettleClaim to be called. Otherwise the owner died after it had written the outcome and before anybody was told: there
 	// is nothing left but to give it to the client.
-	Orphan func(c Claim, known *Outcome)
+	Orphan func(c wire.Claim, known *wire.Outcome)
 
 	RecordTTL time.Duration // how long a client may take to come back [5 min]
 	ClaimTTL  time.Duration // how long claims stay when nobody takes them over [10 min]
@@ -53,7 +53,7 @@ func (c *HandoversConfig) defaults() {
 
 func (c *HandoversConfig) validate() error {
 	switch {
-	case !c.Self.valid():
+	case !c.Self.Valid():
 		return errors.New("cluster: the handovers need the server's ID")
 	case c.Store == nil || c.Alive == nil || c.Orphan == nil:
 		return errors.New("cluster: the handovers need a store, the gossip and somebody for orphans")
@@ -79,7 +79,7 @@ type Handovers struct {
 	// Guarded by mu: claims that the store could not be told of, of this server or of dead ones.
 	settling map[wire.ActionID]settling
 	// Guarded by mu: estates of dead servers, and what was given out of each.
-	taken   map[ServerID]map[wire.ActionID]bool
+	taken   map[wire.ServerID]map[wire.ActionID]bool
 	orphans int // in all of taken
 	// Guarded by mu.
 	unreached bool // the store failed the last time
@@ -87,8 +87,8 @@ type Handovers struct {
 }
 
 type settling struct {
-	claim   Claim
-	outcome Outcome
+	claim   wire.Claim
+	outcome wire.Outcome
 }
 
 // HandoversStats counts what happened since the start.
@@ -113,14 +113,14 @@ func NewHandovers(c HandoversConfig) (*Handovers, error) {
 		doubtful: make(map[wire.ActionID]bool),
 		lost:     make(map[wire.ActionID]bool),
 		settling: make(map[wire.ActionID]settling),
-		taken:    make(map[ServerID]map[wire.ActionID]bool),
+		taken:    make(map[wire.ServerID]map[wire.ActionID]bool),
 	}, nil
 }
 
 // Store adds to the record of a client that has left this server. An action that has an outcome there already keeps it.
 // It fails with ErrRecordSize.
-func (h *Handovers) Store(ctx context.Context, r Record) error {
-	entries, err := r.entries()
+func (h *Handovers) Store(ctx context.Context, r wire.Record) error {
+	entries, err := recordEntries(&r)
 	if err != nil {
 		return err
 	}
@@ -129,14 +129,14 @@ func (h *Handovers) Store(ctx context.Context, r Record) error {
 
 // Fetch returns the record of a client that came here; an empty one when there is none. It stays in the store until
 // Confirm: this server may die too.
-func (h *Handovers) Fetch(ctx context.Context, client wire.ClientID) (Record, error) {
-	r := Record{Client: client}
+func (h *Handovers) Fetch(ctx context.Context, client wire.ClientID) (wire.Record, error) {
+	r := wire.Record{Client: client}
 	entries, err := h.cfg.Store.get(ctx, client)
 	for i := range entries {
 		if e := &entries[i]; e.settled {
 			r.Outcomes = append(r.Outcomes, e.asOutcome())
 		} else {
-			r.InFlight = append(r.InFlight, InFlight{ID: e.id, Owner: e.owner})
+			r.InFlight = append(r.InFlight, wire.InFlight{ID: e.id, Owner: e.owner})
 		}
 	}
 	return r, err
@@ -153,8 +153,8 @@ func (h *Handovers) Confirm(ctx context.Context, client wire.ClientID, ids ...wi
 // Settle notes the outcome of an action that was in flight when its client left. It should be called before the
 // outcome is published, so that no Confirm overtakes it. It returns the outcome that the record has, which is another
 // one if somebody was first; ok is false when the record knows nothing of the action any more.
-func (h *Handovers) Settle(ctx context.Context, client wire.ClientID, o Outcome) (kept Outcome, ok bool, err error) {
-	e, ok, err := h.cfg.Store.settle(ctx, client, o.entry(), false, h.cfg.RecordTTL)
+func (h *Handovers) Settle(ctx context.Context, client wire.ClientID, o wire.Outcome) (kept wire.Outcome, ok bool, err error) {
+	e, ok, err := h.cfg.Store.settle(ctx, client, settledEntry(&o), false, h.cfg.RecordTTL)
 	return e.asOutcome(), ok, err
 }
 
@@ -162,8 +162,8 @@ func (h *Handovers) Settle(ctx context.Context, client wire.ClientID, o Outcome)
 // settled; lost means that nobody will ever settle it, so that whoever holds the client may process it; otherwise its
 // outcome will come. It is asked when the action's owner is no member any more, or when an outcome may have got lost
 // on its way.
-func (h *Handovers) Inquire(ctx context.Context, client wire.ClientID, f InFlight) (o *Outcome, lost bool, err error) {
-	settled := func() (*Outcome, error) {
+func (h *Handovers) Inquire(ctx context.Context, client wire.ClientID, f wire.InFlight) (o *wire.Outcome, lost bool, err error) {
+	settled := func() (*wire.Outcome, error) {
 		e, ok, err := h.cfg.Store.look(ctx, client, f.ID)
 		if err != nil || !ok || !e.settled {
 			return nil, err
@@ -191,8 +191,8 @@ func (h *Handovers) Inquire(ctx context.Context, client wire.ClientID, f InFligh
 
 // ClaimAction makes an action safe before it is acknowledged without an outcome. Only without an error may it be
 // acknowledged: otherwise it is acknowledged late.
-func (h *Handovers) ClaimAction(ctx context.Context, c Claim) error {
-	text := c.encode()
+func (h *Handovers) ClaimAction(ctx context.Context, c wire.Claim) error {
+	text := encodeClaim(&c)
 	if len(text) > maxClaim {
 		return ErrClaimsFull
 	}
@@ -250,7 +250,7 @@ func (h *Handovers) disownLocked(id wire.ActionID) {
 // it stays until Confirm, and then the claim is taken away. It returns the outcome to give to the client, which is another
 // one if somebody was first. ErrTaken says that another server gives it to the client. Any other error means
 // that the store cannot be reached: the outcome should be given to the client, and the store is told of it later.
-func (h *Handovers) SettleClaim(ctx context.Context, c Claim, o Outcome) (Outcome, error) {
+func (h *Handovers) SettleClaim(ctx context.Context, c wire.Claim, o wire.Outcome) (wire.Outcome, error) {
 	if c.Owner == "" {
 		c.Owner = h.cfg.Self
 	}
@@ -273,8 +273,8 @@ func (h *Handovers) SettleClaim(ctx context.Context, c Claim, o Outcome) (Outcom
 	return kept, err
 }
 
-func (h *Handovers) settleClaim(ctx context.Context, c *Claim, o Outcome) (Outcome, error) {
-	e, _, err := h.cfg.Store.settle(ctx, c.Client, o.entry(), true, h.cfg.RecordTTL)
+func (h *Handovers) settleClaim(ctx context.Context, c *wire.Claim, o wire.Outcome) (wire.Outcome, error) {
+	e, _, err := h.cfg.Store.settle(ctx, c.Client, settledEntry(&o), true, h.cfg.RecordTTL)
 	if err != nil {
 		return o, err
 	}
@@ -282,7 +282,7 @@ func (h *Handovers) settleClaim(ctx context.Context, c *Claim, o Outcome) (Outco
 }
 
 // settleLater remembers what the store has to be told, of claims that are ours to settle.
-func (h *Handovers) settleLater(c *Claim, o Outcome) {
+func (h *Handovers) settleLater(c *wire.Claim, o wire.Outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.own[c.ID] != nil || h.taken[c.Owner][c.ID] {
@@ -291,7 +291,7 @@ func (h *Handovers) settleLater(c *Claim, o Outcome) {
 }
 
 // settled forgets a claim that the store has been told of.
-func (h *Handovers) settled(c *Claim) {
+func (h *Handovers) settled(c *wire.Claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.settling, c.ID)

@@ -71,7 +71,7 @@ func (s *faultyStore) settle(ctx context.Context, client wire.ClientID, e entry,
 	return kept, ok, errors.Join(err, after)
 }
 
-func (s *faultyStore) renew(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (leaseState, error) {
+func (s *faultyStore) renew(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error) {
 	before, after := s.check("renew")
 	if before != nil {
 		return leaseTaken, before
@@ -80,7 +80,7 @@ func (s *faultyStore) renew(ctx context.Context, owner, holder ServerID, lease, 
 	return state, errors.Join(err, after)
 }
 
-func (s *faultyStore) claim(ctx context.Context, owner, holder ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
+func (s *faultyStore) claim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
 	before, after := s.check("claim")
 	if before != nil {
 		return before
@@ -88,7 +88,7 @@ func (s *faultyStore) claim(ctx context.Context, owner, holder ServerID, id wire
 	return errors.Join(s.HandoverStore.claim(ctx, owner, holder, id, claim, lease, ttl), after)
 }
 
-func (s *faultyStore) unclaim(ctx context.Context, owner, holder ServerID, id wire.ActionID) error {
+func (s *faultyStore) unclaim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID) error {
 	before, after := s.check("unclaim")
 	if before != nil {
 		return before
@@ -96,7 +96,7 @@ func (s *faultyStore) unclaim(ctx context.Context, owner, holder ServerID, id wi
 	return errors.Join(s.HandoverStore.unclaim(ctx, owner, holder, id), after)
 }
 
-func (s *faultyStore) take(ctx context.Context, owner, holder ServerID, lease, ttl time.Duration) (bool, error) {
+func (s *faultyStore) take(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (bool, error) {
 	before, after := s.check("take")
 	if before != nil {
 		return false, before
@@ -108,14 +108,14 @@ func (s *faultyStore) take(ctx context.Context, owner, holder ServerID, lease, t
 // A heir is a server of a test with its handovers.
 type heir struct {
 	*Handovers
-	id    ServerID
+	id    wire.ServerID
 	store *faultyStore
 	stop  func()
 
 	mu sync.Mutex
 	// Guarded by mu.
-	orphans []Claim
-	known   []Outcome
+	orphans []wire.Claim
+	known   []wire.Outcome
 }
 
 // A family is some servers with one store, and a gossip that the test rules.
@@ -125,15 +125,15 @@ type family struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	dead map[ServerID]bool
+	dead map[wire.ServerID]bool
 }
 
 func newFamily(t *testing.T) *family {
 	t.Helper()
-	return &family{t: t, store: LocalStore(), dead: make(map[ServerID]bool)}
+	return &family{t: t, store: LocalStore(), dead: make(map[wire.ServerID]bool)}
 }
 
-func (f *family) setDead(id ServerID, dead bool) {
+func (f *family) setDead(id wire.ServerID, dead bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dead[id] = dead
@@ -141,15 +141,15 @@ func (f *family) setDead(id ServerID, dead bool) {
 
 func (f *family) heir(name string, change ...func(*HandoversConfig)) *heir {
 	f.t.Helper()
-	h := &heir{id: ServerID("server:" + name + "/1-X"), store: &faultyStore{HandoverStore: f.store}}
+	h := &heir{id: wire.ServerID("server:" + name + "/1-X"), store: &faultyStore{HandoverStore: f.store}}
 	c := HandoversConfig{
 		Self: h.id, Store: h.store,
-		Alive: func(id ServerID) bool {
+		Alive: func(id wire.ServerID) bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return !f.dead[id]
 		},
-		Orphan: func(c Claim, known *Outcome) {
+		Orphan: func(c wire.Claim, known *wire.Outcome) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if known != nil {
@@ -183,20 +183,22 @@ func (f *family) kill(h *heir) {
 	f.setDead(h.id, true)
 }
 
-func (h *heir) got() []Claim {
+func (h *heir) got() []wire.Claim {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.orphans)
 }
 
-func claimOf(id string) Claim {
-	return Claim{
+func claimOf(id string) wire.Claim {
+	return wire.Claim{
 		ID: wire.ActionID(id), Client: "38:tab",
-		Action: []byte(`{"type":"` + id + `"}`), Meta: []byte(`{"id":"` + id + `"}`), Headers: []byte(`{"h":1}`),
+		Action: []byte(`{"type":"` + id + `"}`), Headers: []byte(`{"h":1}`),
 	}
 }
 
-func outcome(id string) Outcome { return Outcome{ID: wire.ActionID(id), Action: []byte("done " + id)} }
+func outcome(id string) wire.Outcome {
+	return wire.Outcome{ID: wire.ActionID(id), Action: []byte("done " + id)}
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -213,12 +215,12 @@ func TestClientMoves(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		ctx := t.Context()
-		must(t, a.Store(ctx, Record{
+		must(t, a.Store(ctx, wire.Record{
 			Client:   "38:tab",
-			InFlight: []InFlight{{"1", a.id}, {"2", a.id}},
-			Outcomes: []Outcome{{ID: "3", Action: []byte("done 3"), Added: 5}},
+			InFlight: []wire.InFlight{{ID: "1", Owner: a.id}, {ID: "2", Owner: a.id}},
+			Outcomes: []wire.Outcome{{ID: "3", Action: []byte("done 3"), Added: 5}},
 		}))
-		fetch := func(h *heir, inFlight, settled string) Record {
+		fetch := func(h *heir, inFlight, settled string) wire.Record {
 			t.Helper()
 			r, err := h.Fetch(ctx, "38:tab")
 			must(t, err)
@@ -245,7 +247,7 @@ func TestClientMoves(t *testing.T) {
 		if kept, ok, err := a.Settle(ctx, "38:tab", outcome("1")); err != nil || !ok || string(kept.Action) != "done 1" {
 			t.Errorf("settling: %+v, %v, %v", kept, ok, err)
 		}
-		if kept, ok, err := b.Settle(ctx, "38:tab", Outcome{ID: "1", Action: []byte("other")}); err != nil || !ok || string(kept.Action) != "done 1" {
+		if kept, ok, err := b.Settle(ctx, "38:tab", wire.Outcome{ID: "1", Action: []byte("other")}); err != nil || !ok || string(kept.Action) != "done 1" {
 			t.Errorf("settling again: %+v, %v, %v", kept, ok, err)
 		}
 		must(t, b.Confirm(ctx, "38:tab", "1", "3"))
@@ -255,15 +257,15 @@ func TestClientMoves(t *testing.T) {
 		}
 		fetch(b, "2a", "")
 		// It leaves b, too, with an action of b's and the one of a's.
-		must(t, b.Store(ctx, Record{Client: "38:tab", InFlight: []InFlight{{"2", a.id}, {"4", b.id}}}))
+		must(t, b.Store(ctx, wire.Record{Client: "38:tab", InFlight: []wire.InFlight{{ID: "2", Owner: a.id}, {ID: "4", Owner: b.id}}}))
 		fetch(a, "2a 4b", "")
 		pass(5*time.Minute + time.Second)
 		fetch(a, "", "")
 
-		if err := a.Store(ctx, Record{Client: "x", Outcomes: []Outcome{{ID: "1", Action: make([]byte, maxRecordBytes+1)}}}); !errors.Is(err, ErrRecordSize) {
+		if err := a.Store(ctx, wire.Record{Client: "x", Outcomes: []wire.Outcome{{ID: "1", Action: make([]byte, maxRecordBytes+1)}}}); !errors.Is(err, ErrRecordSize) {
 			t.Errorf("too many bytes: %v", err)
 		}
-		if err := a.Store(ctx, Record{Client: "x", InFlight: make([]InFlight, maxRecordEntries+1)}); !errors.Is(err, ErrRecordSize) {
+		if err := a.Store(ctx, wire.Record{Client: "x", InFlight: make([]wire.InFlight, maxRecordEntries+1)}); !errors.Is(err, ErrRecordSize) {
 			t.Errorf("too many entries: %v", err)
 		}
 	})
@@ -352,14 +354,14 @@ func TestNoTakeOverBehindABrokenNetwork(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		must(t, a.ClaimAction(t.Context(), claimOf("1")))
-		must(t, a.Store(t.Context(), Record{Client: "38:tab", InFlight: []InFlight{{"2", a.id}}}))
+		must(t, a.Store(t.Context(), wire.Record{Client: "38:tab", InFlight: []wire.InFlight{{ID: "2", Owner: a.id}}}))
 		f.setDead(a.id, true)
 		f.setDead(b.id, true) // and the other way round
 		pass(time.Hour)
 		if len(b.got()) != 0 || len(a.got()) != 0 {
 			t.Error("claims of a living server were taken over")
 		}
-		if o, lost, err := b.Inquire(t.Context(), "38:tab", InFlight{"2", a.id}); o != nil || lost || err != nil {
+		if o, lost, err := b.Inquire(t.Context(), "38:tab", wire.InFlight{ID: "2", Owner: a.id}); o != nil || lost || err != nil {
 			t.Errorf("an action of a living server: %v, %v, %v", o, lost, err)
 		}
 	})
@@ -406,7 +408,7 @@ func TestHeirIsAwayTooLong(t *testing.T) {
 			t.Error(err)
 		}
 		b.store.set(false)
-		if _, err := b.SettleClaim(t.Context(), b.got()[1], Outcome{ID: b.got()[1].ID, Action: []byte("of b")}); !errors.Is(err, ErrTaken) {
+		if _, err := b.SettleClaim(t.Context(), b.got()[1], wire.Outcome{ID: b.got()[1].ID, Action: []byte("of b")}); !errors.Is(err, ErrTaken) {
 			t.Error(err)
 		}
 		pass(5 * time.Second)
@@ -509,18 +511,18 @@ func TestOwnerComesBack(t *testing.T) {
 		a.store.set(false)
 		f.setDead(a.id, false)
 		// Right away it settles one, before it knows: the other server gives that outcome to the client.
-		if _, err := a.SettleClaim(t.Context(), claimOf("1"), Outcome{ID: "1", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
+		if _, err := a.SettleClaim(t.Context(), claimOf("1"), wire.Outcome{ID: "1", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
 			t.Errorf("settling what another has: %v", err)
 		}
 		pass(time.Minute) // the back-end is slow; b goes on with what it has taken
-		if _, err := a.SettleClaim(t.Context(), claimOf("2"), Outcome{ID: "2", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
+		if _, err := a.SettleClaim(t.Context(), claimOf("2"), wire.Outcome{ID: "2", Action: []byte("of a")}); !errors.Is(err, ErrTaken) {
 			t.Errorf("settling what another has: %v", err)
 		}
 		if err := a.ClaimAction(t.Context(), claimOf("4")); !errors.Is(err, ErrTaken) {
 			t.Errorf("claiming meanwhile: %v", err)
 		}
 		for _, c := range b.got() {
-			kept, err := b.SettleClaim(t.Context(), c, Outcome{ID: c.ID, Action: []byte("of b")})
+			kept, err := b.SettleClaim(t.Context(), c, wire.Outcome{ID: c.ID, Action: []byte("of b")})
 			want := "of b"
 			if c.ID == "1" {
 				want = "of a"
@@ -673,11 +675,11 @@ func TestInquire(t *testing.T) {
 		f := newFamily(t)
 		a, b := f.heir("a"), f.heir("b")
 		ctx := t.Context()
-		must(t, a.Store(ctx, Record{Client: "38:tab", InFlight: []InFlight{{"1", a.id}, {"2", a.id}}}))
+		must(t, a.Store(ctx, wire.Record{Client: "38:tab", InFlight: []wire.InFlight{{ID: "1", Owner: a.id}, {ID: "2", Owner: a.id}}}))
 		must(t, a.ClaimAction(ctx, claimOf("3")))
-		want := func(id string, owner ServerID, settled string, lost bool) {
+		want := func(id string, owner wire.ServerID, settled string, lost bool) {
 			t.Helper()
-			o, l, err := b.Inquire(ctx, "38:tab", InFlight{wire.ActionID(id), owner})
+			o, l, err := b.Inquire(ctx, "38:tab", wire.InFlight{ID: wire.ActionID(id), Owner: owner})
 			got := ""
 			if o != nil {
 				got = string(o.Action)
@@ -775,8 +777,8 @@ func TestClaimsAreBounded(t *testing.T) {
 func TestHandoversConfig(t *testing.T) {
 	for name, c := range map[string]HandoversConfig{
 		"nothing":  {},
-		"no store": {Self: "server:a/1-A", Alive: func(ServerID) bool { return true }, Orphan: func(Claim, *Outcome) {}},
-		"no ID":    {Store: LocalStore(), Alive: func(ServerID) bool { return true }, Orphan: func(Claim, *Outcome) {}},
+		"no store": {Self: "server:a/1-A", Alive: func(wire.ServerID) bool { return true }, Orphan: func(wire.Claim, *wire.Outcome) {}},
+		"no ID":    {Store: LocalStore(), Alive: func(wire.ServerID) bool { return true }, Orphan: func(wire.Claim, *wire.Outcome) {}},
 	} {
 		if _, err := NewHandovers(c); err == nil {
 			t.Errorf("%s: no error", name)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"logux-proxy/wire"
 )
 
 // lookups is a Resolver whose answers the test sets.
@@ -126,7 +128,7 @@ func TestHeldUpServerComesBack(t *testing.T) {
 }
 
 func TestCandidates(t *testing.T) {
-	self := NewServerID("server:a", time.Now())
+	self := wire.NewServerID("server:a", time.Now())
 	var l lookups
 	l.set(nil, "10.0.0.1", "10.0.0.2", "::ffff:10.0.0.3", "10.0.0.2")
 	m, err := NewMembers(MembersConfig{Self: self, Bind: "127.0.0.1:7946", Join: []string{"gossip.example:5", "10.0.0.9", "[fd00::1]:6", "gossip.example"}, Resolver: &l})
@@ -185,7 +187,7 @@ func TestLostPeersAreForgotten(t *testing.T) {
 // A process that stood still joins the members again, which may have called it dead.
 func TestSleeperJoinsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, err := NewMembers(MembersConfig{Self: NewServerID("server:a", time.Now()), Bind: "127.0.0.1:7946"})
+		m, err := NewMembers(MembersConfig{Self: wire.NewServerID("server:a", time.Now()), Bind: "127.0.0.1:7946"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"logux-proxy/wire"
 )
 
 // How long an acknowledgement is waited for, and how long after a message that could not be sent. Both double.
@@ -148,7 +150,7 @@ func (k *link) next(now time.Time) (msg []byte, data bool, wait time.Duration) {
 		}
 		h.seq, pieces = k.seq, f.pieces
 	}
-	return append(h.append(make([]byte, 0, 2*maxServerID+len(pieces))), pieces...), data, 0
+	return append(h.append(make([]byte, 0, 2*wire.MaxServerID+len(pieces))), pieces...), data, 0
 }
 
 // departLocked makes a message of what is queued.

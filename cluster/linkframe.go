@@ -3,6 +3,8 @@ package cluster
 import (
 	"encoding/binary"
 	"errors"
+
+	"logux-proxy/wire"
 )
 
 // A message between two servers is a header and pieces of frames. Each link has one message under way in
@@ -24,14 +26,14 @@ const (
 )
 
 type linkHeader struct {
-	from, to    ServerID
+	from, to    wire.ServerID
 	stream, seq uint64
 	acked, ack  uint64
 }
 
 func (h *linkHeader) append(b []byte) []byte {
 	b = append(b, linkVersion)
-	for _, id := range []ServerID{h.from, h.to} {
+	for _, id := range []wire.ServerID{h.from, h.to} {
 		b = binary.AppendUvarint(b, uint64(len(id)))
 		b = append(b, id...)
 	}
@@ -55,12 +57,12 @@ func parseLinkHeader(msg []byte) (h linkHeader, pieces []byte, err error) {
 		return h, nil, errLinkVersion
 	}
 	msg = msg[1:]
-	for _, id := range []*ServerID{&h.from, &h.to} {
+	for _, id := range []*wire.ServerID{&h.from, &h.to} {
 		text, rest, ok := cutBytes(msg)
-		if !ok || len(text) > maxServerID {
+		if !ok || len(text) > wire.MaxServerID {
 			return h, nil, errLinkCut
 		}
-		*id, msg = ServerID(text), rest
+		*id, msg = wire.ServerID(text), rest
 	}
 	for _, n := range []*uint64{&h.stream, &h.seq, &h.acked, &h.ack} {
 		v, size := binary.Uvarint(msg)

@@ -72,7 +72,7 @@ type Links struct {
 	mu sync.RWMutex
 	// Guarded by mu.
 	receivers [kinds]func(wire.NodeID, []byte)
-	links     map[ServerID]*link
+	links     map[wire.ServerID]*link
 	byNode    map[wire.NodeID]*link // the newest life of each server
 	peers     []wire.NodeID         // of byNode, in order; replaced, never changed
 }
@@ -96,7 +96,7 @@ type LinksStats struct {
 // NewLinks returns the links of members, which must not be running yet.
 func NewLinks(c LinksConfig, members *Members) *Links {
 	c.defaults()
-	l := &Links{cfg: c, members: members, log: c.Log, links: make(map[ServerID]*link), byNode: make(map[wire.NodeID]*link)}
+	l := &Links{cfg: c, members: members, log: c.Log, links: make(map[wire.ServerID]*link), byNode: make(map[wire.NodeID]*link)}
 	members.receive = l.receive
 	return l
 }
@@ -189,7 +189,7 @@ func (l *Links) reconcile(ctx context.Context, view *View, running *sync.WaitGro
 	}
 	clear(l.byNode)
 	for id, k := range l.links {
-		if old := l.byNode[id.Node()]; old == nil || old.to.ID.started() < id.started() {
+		if old := l.byNode[id.Node()]; old == nil || old.to.ID.Started() < id.Started() {
 			l.byNode[id.Node()] = k
 		}
 	}

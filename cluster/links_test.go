@@ -363,7 +363,7 @@ func TestLinkTakesOnlyWhatIsNext(t *testing.T) {
 	b.collect(&got)
 	b.links.links[b.to.ID] = b
 	var asm assembler
-	receive := func(to ServerID, stream, seq uint64, frame string) {
+	receive := func(to wire.ServerID, stream, seq uint64, frame string) {
 		h := linkHeader{from: b.to.ID, to: to, stream: stream, seq: seq}
 		b.links.receive(appendPiece(h.append(nil), KindBus, pieceFirst|pieceLast, []byte(frame)))
 	}
@@ -407,7 +407,7 @@ func TestLinkTakesOnlyWhatIsNext(t *testing.T) {
 // newPair returns the two ends of one link, without goroutines.
 func newPair() (a, b *link) {
 	ends := make([]*link, 2)
-	ids := []ServerID{"server:a/1-A", "server:b/1-B"}
+	ids := []wire.ServerID{"server:a/1-A", "server:b/1-B"}
 	for i := range ends {
 		m := &Members{cfg: MembersConfig{Self: ids[i]}}
 		l := NewLinks(LinksConfig{MaxMessage: 50, MaxQueue: 2000}, m)

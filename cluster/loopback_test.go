@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"logux-proxy/wire"
 )
 
 // quick makes gossip on the loopback interface fast enough for tests in real time.
@@ -63,7 +65,7 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	m, err := NewMembers(MembersConfig{Self: NewServerID("server:a", time.Now()), Bind: taken.Addr().String()})
+	m, err := NewMembers(MembersConfig{Self: wire.NewServerID("server:a", time.Now()), Bind: taken.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}

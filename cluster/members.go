@@ -19,7 +19,7 @@ import (
 
 // MembersConfig says how a server takes part in the cluster. A zero value means the default in brackets.
 type MembersConfig struct {
-	Self ServerID
+	Self wire.ServerID
 	// Bind is the address and port for gossip, TCP and UDP, like "10.1.2.3:7946". Port 0 takes a free one.
 	Bind string
 	// Advertise is the address and port by which others reach Bind, when it is another one [Bind].
@@ -71,7 +71,7 @@ func (c *MembersConfig) validate() (bind, advertise netip.AddrPort, seeds []seed
 	fail := func(format string, args ...any) (netip.AddrPort, netip.AddrPort, []seed, error) {
 		return netip.AddrPort{}, netip.AddrPort{}, nil, fmt.Errorf("cluster: "+format, args...)
 	}
-	if !c.Self.valid() {
+	if !c.Self.Valid() {
 		return fail("%q is not a server's ID", c.Self)
 	}
 	if len(c.Cluster) > maxCluster {
@@ -274,7 +274,7 @@ func (m *Members) Addr() netip.AddrPort {
 }
 
 // Self is the ID of this server.
-func (m *Members) Self() ServerID { return m.cfg.Self }
+func (m *Members) Self() wire.ServerID { return m.cfg.Self }
 
 // View returns who is in the cluster.
 func (m *Members) View() *View { return m.view.current.Load() }
@@ -284,7 +284,7 @@ func (m *Members) Peers() []wire.NodeID { return m.View().peers }
 
 // Alive reports whether a server is a member. A server that was not heard of for some seconds is one still, and one
 // behind a broken network is none, though it lives.
-func (m *Members) Alive(id ServerID) bool {
+func (m *Members) Alive(id wire.ServerID) bool {
 	_, ok := m.View().Get(id)
 	return ok
 }

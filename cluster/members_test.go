@@ -295,7 +295,7 @@ func TestViewIsBounded(t *testing.T) {
 	v := newViewer("server:self/1-A")
 	view := v.current.Load()
 	for i := range 2 * maxMembers {
-		if ok := v.set(Member{ID: ServerID(fmt.Sprint("server:", i, "/1-A"))}); ok != (i < maxMembers) {
+		if ok := v.set(Member{ID: wire.ServerID(fmt.Sprint("server:", i, "/1-A"))}); ok != (i < maxMembers) {
 			t.Fatalf("member %d: %v", i, ok)
 		}
 	}
@@ -320,7 +320,7 @@ func TestViewIsBounded(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	self := NewServerID("server:a", time.Now())
+	self := wire.NewServerID("server:a", time.Now())
 	for name, c := range map[string]MembersConfig{
 		"not loopback":        {Self: self, Bind: "10.0.0.1:7946"},
 		"all interfaces":      {Self: self, Bind: "0.0.0.0:7946"},
@@ -331,9 +331,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"odd port":            {Self: self, Bind: "127.0.0.1:70000"},
 		"key of 15 bytes":     {Self: self, Bind: "127.0.0.1:0", Keys: []Key{key('a', 15)}},
 		"no ID":               {Bind: "127.0.0.1:0"},
-		"a client's ID":       {Self: NewServerID("38:abc", time.Now()), Bind: "127.0.0.1:0"},
+		"a client's ID":       {Self: wire.NewServerID("38:abc", time.Now()), Bind: "127.0.0.1:0"},
 		"an ID without start": {Self: "server:a", Bind: "127.0.0.1:0"},
-		"long ID":             {Self: NewServerID(wire.NodeID("server:"+strings.Repeat("a", 300)), time.Now()), Bind: "127.0.0.1:0"},
+		"long ID":             {Self: wire.NewServerID(wire.NodeID("server:"+strings.Repeat("a", 300)), time.Now()), Bind: "127.0.0.1:0"},
 		"long cluster":        {Self: self, Bind: "127.0.0.1:0", Cluster: strings.Repeat("a", 65)},
 		"long release":        {Self: self, Bind: "127.0.0.1:0", Meta: Meta{Release: strings.Repeat("a", 65)}},
 		"long address":        {Self: self, Bind: "127.0.0.1:0", Meta: Meta{Address: strings.Repeat("a", 129)}},
@@ -358,7 +358,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"key":            {Self: self, Bind: "0.0.0.0:7946", Keys: []Key{key('a', 24)}},
 		"told so":        {Self: self, Bind: "10.0.0.1:7946", AllowPlain: true},
 		"all of IPv6":    {Self: self, Bind: "[::]:7946", Keys: []Key{key('a', 16)}, Advertise: "[fd00::1]:7946"},
-		"slash in an ID": {Self: NewServerID("server:a/b", time.Now()), Bind: "127.0.0.1:0"},
+		"slash in an ID": {Self: wire.NewServerID("server:a/b", time.Now()), Bind: "127.0.0.1:0"},
 	} {
 		if _, err := NewMembers(c); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -61,21 +61,21 @@ func FuzzMeta(f *testing.F) {
 func TestServerID(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	for _, node := range []wire.NodeID{"server:a", "server:a/b", "server:uuid:x"} {
-		id, other := NewServerID(node, at), NewServerID(node, at)
+		id, other := wire.NewServerID(node, at), wire.NewServerID(node, at)
 		if id == other {
 			t.Error("two lives have one name")
 		}
-		if id.Node() != node || id.started() != at.UnixMilli() || !id.valid() {
-			t.Errorf("%s: node %s, started %d, valid %v", id, id.Node(), id.started(), id.valid())
+		if id.Node() != node || id.Started() != at.UnixMilli() || !id.Valid() {
+			t.Errorf("%s: node %s, started %d, valid %v", id, id.Node(), id.Started(), id.Valid())
 		}
 	}
-	for id, started := range map[ServerID]int64{"server:a": 0, "server:a/": 0, "server:a/x": 33, "server:a/!-x": 0, "server:a/-5-x": 0, "": 0} {
-		if got := id.started(); got != started {
+	for id, started := range map[wire.ServerID]int64{"server:a": 0, "server:a/": 0, "server:a/x": 33, "server:a/!-x": 0, "server:a/-5-x": 0, "": 0} {
+		if got := id.Started(); got != started {
 			t.Errorf("%q started at %d", id, got)
 		}
 	}
-	for _, id := range []ServerID{"", "server:a", "38:a/1-A", "a/1-A", "server:a b/1-A", "server:a\n/1-A", ServerID("server:" + strings.Repeat("a", 250) + "/1-A")} {
-		if id.valid() {
+	for _, id := range []wire.ServerID{"", "server:a", "38:a/1-A", "a/1-A", "server:a b/1-A", "server:a\n/1-A", wire.ServerID("server:" + strings.Repeat("a", 250) + "/1-A")} {
+		if id.Valid() {
 			t.Errorf("%q is valid", id)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"logux-proxy/wire"
 )
 
 // memberEnv makes the test's program a member of the cluster at that address, until its input ends.
@@ -21,7 +23,7 @@ func runMember(join string) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	m, err := NewMembers(MembersConfig{Self: NewServerID("server:child", time.Now()), Bind: "127.0.0.1:0", Join: []string{join}, tune: quick})
+	m, err := NewMembers(MembersConfig{Self: wire.NewServerID("server:child", time.Now()), Bind: "127.0.0.1:0", Join: []string{join}, tune: quick})
 	if err == nil {
 		err = m.Run(ctx)
 	}

@@ -14,7 +14,7 @@ import (
 // TakeOver makes this server the one that deals with the claims of a dead one, and gives them to Orphan. Exactly one
 // server succeeds; nobody does while the owner is alive for the gossip or has its lease. Run calls it again and again
 // until all are settled; whoever calls it besides only hastens it.
-func (h *Handovers) TakeOver(ctx context.Context, owner ServerID) error {
+func (h *Handovers) TakeOver(ctx context.Context, owner wire.ServerID) error {
 	h.mu.Lock()
 	ours := h.taken[owner] != nil
 	h.mu.Unlock()
@@ -44,7 +44,7 @@ func (h *Handovers) TakeOver(ctx context.Context, owner ServerID) error {
 }
 
 // letGo forgets an estate that is done with, or that another server has.
-func (h *Handovers) letGo(owner ServerID) {
+func (h *Handovers) letGo(owner wire.ServerID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id := range h.taken[owner] {
@@ -55,7 +55,7 @@ func (h *Handovers) letGo(owner ServerID) {
 }
 
 // giveOut hands claims of an estate to Orphan, as many as there is room for.
-func (h *Handovers) giveOut(ctx context.Context, owner ServerID) error {
+func (h *Handovers) giveOut(ctx context.Context, owner wire.ServerID) error {
 	var failed error
 	err := h.cfg.Store.claims(ctx, owner, func(id wire.ActionID, text []byte) bool {
 		fresh, room := h.room(owner, id)
@@ -68,7 +68,7 @@ func (h *Handovers) giveOut(ctx context.Context, owner ServerID) error {
 }
 
 // room reports whether a claim is to be given out, and counts it then; room is false when no more are.
-func (h *Handovers) room(owner ServerID, id wire.ActionID) (fresh, room bool) {
+func (h *Handovers) room(owner wire.ServerID, id wire.ActionID) (fresh, room bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	given := h.taken[owner]
@@ -84,7 +84,7 @@ func (h *Handovers) room(owner ServerID, id wire.ActionID) (fresh, room bool) {
 }
 
 // giveOne hands one claim to Orphan, with its outcome if the owner had written it.
-func (h *Handovers) giveOne(ctx context.Context, owner ServerID, id wire.ActionID, text []byte) error {
+func (h *Handovers) giveOne(ctx context.Context, owner wire.ServerID, id wire.ActionID, text []byte) error {
 	claim, err := decodeClaim(owner, id, text)
 	if err != nil {
 		// Of a later release, one of whose servers may take it over from us; it stays until then.
@@ -110,7 +110,7 @@ func (h *Handovers) giveOne(ctx context.Context, owner ServerID, id wire.ActionI
 }
 
 // takeBack counts a claim as not given out.
-func (h *Handovers) takeBack(owner ServerID, id wire.ActionID) {
+func (h *Handovers) takeBack(owner wire.ServerID, id wire.ActionID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if owner == h.cfg.Self {

@@ -13,7 +13,7 @@ import (
 
 // A Member is one server of the cluster as this one knows it.
 type Member struct {
-	ID   ServerID
+	ID   wire.ServerID
 	Addr netip.AddrPort // where it gossips
 	Meta Meta
 }
@@ -23,14 +23,14 @@ type View struct {
 	Members []Member // with this server itself, in the order of their IDs
 	changed chan struct{}
 	peers   []wire.NodeID
-	byID    map[ServerID]*Member
+	byID    map[wire.ServerID]*Member
 }
 
 // Changed is closed when there is a newer view.
 func (v *View) Changed() <-chan struct{} { return v.changed }
 
 // Get returns the member with that ID.
-func (v *View) Get(id ServerID) (Member, bool) {
+func (v *View) Get(id wire.ServerID) (Member, bool) {
 	m, ok := v.byID[id]
 	if !ok {
 		return Member{}, false
@@ -44,16 +44,16 @@ const maxMembers = 1024
 // A viewer keeps the current view. Its methods may be called while memberlist holds its locks: they
 // do not block.
 type viewer struct {
-	self    ServerID
+	self    wire.ServerID
 	current atomic.Pointer[View]
 
 	mu sync.Mutex
 	// Guarded by mu.
-	members map[ServerID]Member
+	members map[wire.ServerID]Member
 }
 
-func newViewer(self ServerID) *viewer {
-	v := &viewer{self: self, members: make(map[ServerID]Member)}
+func newViewer(self wire.ServerID) *viewer {
+	v := &viewer{self: self, members: make(map[wire.ServerID]Member)}
 	v.current.Store(v.buildLocked())
 	return v
 }
@@ -75,7 +75,7 @@ func (v *viewer) set(m Member) bool {
 }
 
 // remove takes a member away and returns it.
-func (v *viewer) remove(id ServerID) (Member, bool) {
+func (v *viewer) remove(id wire.ServerID) (Member, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	m, ok := v.members[id]
@@ -95,7 +95,7 @@ func (v *viewer) buildLocked() *View {
 	view := &View{
 		Members: slices.SortedFunc(maps.Values(v.members), func(a, b Member) int { return cmp.Compare(a.ID, b.ID) }),
 		changed: make(chan struct{}),
-		byID:    make(map[ServerID]*Member, len(v.members)),
+		byID:    make(map[wire.ServerID]*Member, len(v.members)),
 	}
 	for i := range view.Members {
 		m := &view.Members[i]

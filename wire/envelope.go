@@ -27,11 +27,22 @@ func NodeTopic(node NodeID) Topic { return ClientTopic(node.Client()) }
 // An EnvelopeKind says what an Envelope carries.
 type EnvelopeKind uint8
 
-// KindAction is an action for the clients that the targets name. What other kinds carry, a server
-// that does not know them leaves alone.
-const KindAction EnvelopeKind = 0
+// Kinds of envelopes. A server leaves alone those that it does not know.
+const (
+	// KindAction is an action for the clients that the targets name.
+	KindAction EnvelopeKind = iota
+	// KindAttach says that the one client in the targets has connected to Note.Server: other servers close its older
+	// connections, and each server that this reaches answers with a KindRecord, be it an empty one.
+	KindAttach
+	// KindRecord is what a server knows of a client, for the server where it is now.
+	KindRecord
+	// KindOutcome is the outcome of an action of the one client in the targets, for the server where it is now.
+	KindOutcome
+	// KindDisconnect ends the connections of the users and clients in the targets.
+	KindDisconnect
+)
 
-// An Envelope carries one action with its targets from the server that publishes it to every
+// An Envelope carries one action with its targets, or a note, from the server that publishes it to every
 // server with an interest in one of its topics. It is immutable once published.
 type Envelope struct {
 	Kind   EnvelopeKind
@@ -41,6 +52,7 @@ type Envelope struct {
 	Seq       uint64 // counts the envelopes of one Origin and Epoch, from 1
 	Published int64  // milliseconds since 1970, by the clock of Origin; 0 when unknown
 	Action    *Action
+	Note      *Note // nil in a KindAction
 	Targets   Targets
 	// Author is left out of Targets.Channels and Targets.Users: the client that sent the action.
 	Author ClientID

@@ -38,6 +38,11 @@ const (
 	fieldNode
 	fieldExcludeClient
 	fieldAuthor
+	fieldServer
+	fieldTo
+	fieldTurn
+	fieldInFlight
+	fieldOutcome
 )
 
 // ErrEnvelope is a text that is no envelope, or one that this release cannot read.
@@ -50,14 +55,11 @@ func AppendEnvelope(dst []byte, e *Envelope) []byte {
 	dst = appendUintField(dst, fieldSeq, e.Seq)
 	dst = appendIntField(dst, fieldPublished, e.Published)
 	dst = appendUintField(dst, fieldKind, uint64(e.Kind))
-	if a := e.Action; a != nil {
-		dst = appendField(dst, fieldActionID, a.ID)
-		dst = appendIntField(dst, fieldTime, a.Time)
-		if len(a.Subprotocol) > 0 {
-			dst = appendField(dst, fieldSubprotocol, a.Subprotocol)
-		}
-		dst = appendField(dst, fieldType, a.Type)
-		dst = appendField(dst, fieldBody, a.Body)
+	if e.Action != nil {
+		dst = AppendAction(dst, e.Action)
+	}
+	if e.Note != nil {
+		dst = appendNote(dst, e.Note)
 	}
 	dst = appendFields(dst, fieldChannel, e.Targets.Channels)
 	dst = appendFields(dst, fieldUser, e.Targets.Users)
@@ -127,12 +129,29 @@ type envelopeDecoder struct {
 	rest    []byte
 	e       Envelope
 	action  Action
+	note    Note
 	targets int
 	wrong   bool
 }
 
 // decode reports whether all fields could be read and none that every envelope has is missing.
 func (d *envelopeDecoder) decode() bool {
+	e := &d.e
+	if !d.fields(d.field) || e.Origin == "" || e.Seq == 0 {
+		return false
+	}
+	switch e.Kind {
+	case KindAction:
+		return e.Action != nil && d.whole()
+	case KindAttach, KindRecord, KindOutcome:
+		return e.Note != nil && e.Note.Server != "" && len(e.Targets.Clients) == 1
+	default:
+		return true
+	}
+}
+
+// fields gives each field to take, and reports whether all could be read.
+func (d *envelopeDecoder) fields(take func(field byte, value []byte)) bool {
 	for len(d.rest) > 0 && !d.wrong {
 		field := d.rest[0]
 		n, size := binary.Uvarint(d.rest[1:])
@@ -141,14 +160,13 @@ func (d *envelopeDecoder) decode() bool {
 		}
 		value := d.rest[1+size:][:n:n]
 		d.rest = d.rest[1+size+int(n):]
-		d.field(field, value)
+		take(field, value)
 	}
-	e := &d.e
-	if d.wrong || e.Origin == "" || e.Seq == 0 {
-		return false
-	}
-	return e.Kind != KindAction || e.Action != nil && e.Action.ID != "" && len(e.Action.Body) > 0
+	return !d.wrong
 }
+
+// whole reports whether the action has what every action has.
+func (d *envelopeDecoder) whole() bool { return d.action.ID != "" && len(d.action.Body) > 0 }
 
 func (d *envelopeDecoder) field(field byte, value []byte) {
 	e := &d.e
@@ -167,7 +185,10 @@ func (d *envelopeDecoder) field(field byte, value []byte) {
 		e.Kind = EnvelopeKind(n)
 		d.wrong = d.wrong || uint64(e.Kind) != n
 	case fieldActionID, fieldTime, fieldSubprotocol, fieldType, fieldBody:
+		d.e.Action = &d.action
 		d.actionField(field, value)
+	case fieldServer, fieldTo, fieldTurn, fieldInFlight, fieldOutcome:
+		d.noteField(field, value)
 	case fieldChannel:
 		e.Targets.Channels = appendTarget(d, e.Targets.Channels, value)
 	case fieldUser:
@@ -184,7 +205,6 @@ func (d *envelopeDecoder) field(field byte, value []byte) {
 }
 
 func (d *envelopeDecoder) actionField(field byte, value []byte) {
-	d.e.Action = &d.action
 	switch a := &d.action; field {
 	case fieldActionID:
 		a.ID = ActionID(text(value))

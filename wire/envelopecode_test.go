@@ -33,6 +33,13 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		fullEnvelope(),
 		{Origin: "server:a", Seq: 1, Action: &Action{ID: "1 a 0", Body: RawJSON(`{}`)}},
 		{Kind: 7, Origin: "server:a", Seq: 1, Targets: Targets{Users: []UserID{"38"}}},
+		{Kind: KindDisconnect, Origin: "server:a", Seq: 1, Targets: Targets{Users: []UserID{"38"}, Clients: []ClientID{"39:a"}}},
+		{Kind: KindAttach, Origin: "server:a", Seq: 1, Targets: Targets{Clients: []ClientID{"38:a"}}, Note: &Note{Server: "server:a/1-A", Turn: 7}},
+		{Kind: KindRecord, Origin: "server:a", Seq: 1, Targets: Targets{Clients: []ClientID{"38:a"}}, Note: &Note{
+			Server: "server:a/1-A", To: "server:b/2-B", Turn: 7,
+			InFlight: []InFlight{{ID: "1 38:a:b 0", Owner: "server:a/1-A"}, {ID: "2 38:a:b 0", Owner: "server:c/1-A"}},
+			Outcomes: []Outcome{{ID: "3 38:a:b 0", Added: 300, Action: AppendAction(nil, fullEnvelope().Action)}},
+		}},
 	} {
 		data := AppendEnvelope([]byte("before"), want)[len("before"):]
 		got, err := DecodeEnvelope(data)
@@ -44,6 +51,41 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		}
 		if !bytes.HasPrefix(data, AppendEnvelopeStart(nil, want.Origin)) {
 			t.Error("it does not begin as AppendEnvelopeStart says")
+		}
+	}
+}
+
+func TestActionRoundTrip(t *testing.T) {
+	want := fullEnvelope().Action
+	data := AppendAction(nil, want)
+	got, err := DecodeAction(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for cut := range data {
+		if a, err := DecodeAction(data[:cut]); err == nil && (a.ID == "" || len(a.Body) == 0) {
+			t.Errorf("cut at %d: %+v", cut, a)
+		}
+	}
+}
+
+// A note that lacks what everybody who reads it relies on is refused.
+func TestNotesThatLackSomething(t *testing.T) {
+	client := Targets{Clients: []ClientID{"38:a"}}
+	for name, e := range map[string]*Envelope{
+		"no note":         {Kind: KindAttach, Targets: client},
+		"no server":       {Kind: KindAttach, Targets: client, Note: &Note{}},
+		"strange server":  {Kind: KindAttach, Targets: client, Note: &Note{Server: "38:a/1-A"}},
+		"no client":       {Kind: KindOutcome, Note: &Note{Server: "server:a/1-A"}},
+		"two clients":     {Kind: KindRecord, Targets: Targets{Clients: []ClientID{"38:a", "38:b"}}, Note: &Note{Server: "server:a/1-A"}},
+		"an empty action": {Kind: KindOutcome, Targets: client, Note: &Note{Server: "server:a/1-A", Outcomes: []Outcome{{ID: ""}}}},
+	} {
+		e.Origin, e.Seq = "server:a", 1
+		if got, err := DecodeEnvelope(AppendEnvelope(nil, e)); err == nil {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -1,12 +1,10 @@
-package cluster
+package wire
 
 import (
 	"crypto/rand"
 	"strconv"
 	"strings"
 	"time"
-
-	"logux-proxy/wire"
 )
 
 // A ServerID names one life of one server: its node ID, when it started, and some letters by chance, like
@@ -14,25 +12,25 @@ import (
 // what the one before it left behind is not its own.
 type ServerID string
 
-// maxServerID bounds a ServerID in bytes: every server keeps one for each member.
-const maxServerID = 256
+// MaxServerID bounds a ServerID in bytes: every server keeps one for each member.
+const MaxServerID = 256
 
 // NewServerID names the life of node that began at start.
-func NewServerID(node wire.NodeID, start time.Time) ServerID {
+func NewServerID(node NodeID, start time.Time) ServerID {
 	return ServerID(string(node) + "/" + strconv.FormatInt(start.UnixMilli(), 36) + "-" + rand.Text()[:6])
 }
 
 // Node returns the node ID of the server.
-func (id ServerID) Node() wire.NodeID {
+func (id ServerID) Node() NodeID {
 	at := strings.LastIndexByte(string(id), '/')
 	if at < 0 {
-		return wire.NodeID(id)
+		return NodeID(id)
 	}
-	return wire.NodeID(id[:at])
+	return NodeID(id[:at])
 }
 
-// started returns when the server started, in milliseconds since 1970; 0 when the ID does not say so.
-func (id ServerID) started() int64 {
+// Started returns when the server started, in milliseconds since 1970; 0 when the ID does not say so.
+func (id ServerID) Started() int64 {
 	_, life, _ := strings.Cut(string(id[len(id.Node()):]), "/")
 	ms, _, _ := strings.Cut(life, "-")
 	n, err := strconv.ParseInt(ms, 36, 64)
@@ -42,10 +40,10 @@ func (id ServerID) started() int64 {
 	return n
 }
 
-// valid reports whether id can be the name of a member: short, without spaces and control characters, and of
+// Valid reports whether id can be the name of a member: short, without spaces and control characters, and of
 // a server's node ID.
-func (id ServerID) valid() bool {
-	if len(id) > maxServerID || id.Node().User() != wire.ServerUser || len(id.Node()) == len(id) {
+func (id ServerID) Valid() bool {
+	if len(id) > MaxServerID || id.Node().User() != ServerUser || len(id.Node()) == len(id) {
 		return false
 	}
 	for i := range len(id) {
