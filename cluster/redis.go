@@ -82,6 +82,11 @@ func ParseRedis(text string) (*Redis, error) {
 // String names the servers, without secrets.
 func (r *Redis) String() string { return strings.Join(r.names(), ",") }
 
+// HasPassword reports whether a URL held a password.
+func (r *Redis) HasPassword() bool {
+	return slices.ContainsFunc(r.servers, func(s redisServer) bool { return s.login.Password != "" || s.sentinel.Password != "" })
+}
+
 func (r *Redis) names() []string {
 	names := make([]string, len(r.servers))
 	for i := range r.servers {
@@ -177,13 +182,13 @@ func parseRedisURL(text string) (redisURL, error) {
 func address(host, port string) (string, error) {
 	if name, given, err := net.SplitHostPort(host); err == nil {
 		if n, err := strconv.ParseUint(given, 10, 16); err != nil || n == 0 || name == "" {
-			return "", fmt.Errorf("%q is no host and port", host)
+			return "", errors.New("what stands for a host and its port is none") // it may be half of a password
 		}
 		return host, nil
 	}
 	host = strings.Trim(host, "[]")
 	if host == "" || strings.ContainsAny(host, " /") {
-		return "", fmt.Errorf("%q is no host", host)
+		return "", errors.New("what stands for a host is none")
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -216,7 +221,7 @@ func (r *redisURL) parameters(query url.Values, encrypted bool) error {
 		case "sentinel_password":
 			s.sentinel.Password = value
 		default:
-			return fmt.Errorf("it has an unknown parameter %q", name)
+			return errors.New("it has a parameter other than prefix, ca, cert, key, server_name, sentinel_user and sentinel_password")
 		}
 	}
 	if !encrypted {

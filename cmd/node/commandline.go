@@ -92,6 +92,7 @@ var settingGroups = []kong.Group{
 	{Key: "backend", Title: "Back-end:"},
 	{Key: "client", Title: "Clients:"},
 	{Key: "limit", Title: "Limits:"},
+	{Key: "cluster", Title: "Cluster:"},
 	{Key: "operation", Title: "Operation:"},
 }
 
@@ -127,9 +128,6 @@ func parseCommandLine(line *commandLine, args []string, p *process) (*kong.Conte
 	}
 	if errors.Is(err, errHelp) {
 		return nil, errHelp
-	}
-	if err := checkSingleNode(args, nil); err != nil {
-		return nil, err
 	}
 	if setting := (*settingError)(nil); errors.As(err, &setting) {
 		return nil, setting

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
+
+	"logux-proxy/cluster"
 )
 
 // The two environments of LOGUX_ENV.
@@ -70,9 +72,19 @@ type Config struct {
 	MaxPreauth       byteSize `group:"limit" default:"64KiB" range:"64B..1GiB" placeholder:"SIZE" help:"What a client may send before it is let in."`
 	MaxDepth         int      `group:"limit" default:"64" range:"4..10000" placeholder:"NUMBER" help:"Nesting of an action's JSON."`
 
+	Redis           *cluster.Redis `group:"cluster" placeholder:"URL" help:"Redis that connects several nodes: redis://:PASSWORD@HOST:PORT/DB, redis+sentinel://HOST,HOST/MASTER, redis+cluster://HOST,HOST, with TLS as rediss; or URLs of independent servers with commas. ?prefix= changes logux:, with which names of channels and keys begin; ?ca=, ?cert= and ?key= name PEM files. Empty: a single node."`
+	RedisFile       string         `group:"cluster" placeholder:"FILE" help:"File that holds the URL, in place of LOGUX_REDIS; several one a line."`
+	GossipAddr      string         `group:"cluster" default:"off" placeholder:"HOST:PORT" help:"Address, TCP and UDP, at which the nodes talk to each other past Redis; off for none. Without it a break of Redis loses actions, a dead node's actions are not taken over, and wrong credentials count on each node alone."`
+	GossipAdvertise string         `group:"cluster" placeholder:"HOST:PORT" help:"Address by which other nodes reach LOGUX_GOSSIP_ADDR, when it is another; the port may be left out. Empty with 0.0.0.0: a private address of this machine."`
+	Join            []string       `group:"cluster" sep:"none" placeholder:"LIST" help:"Other nodes: addresses, or DNS names that are looked up again and again. The port is that of LOGUX_GOSSIP_ADDR unless given. A node that finds nobody goes on alone."`
+	GossipKey       gossipKeys     `group:"cluster" placeholder:"KEYS" help:"Key of 16, 24 or 32 bytes in base64 that encrypts gossip. During a rotation several with commas: the first encrypts, all are accepted. Required unless LOGUX_GOSSIP_ADDR is a loopback address."`
+	GossipKeyFile   string         `group:"cluster" placeholder:"FILE" help:"File that holds the key, in place of LOGUX_GOSSIP_KEY; several one a line. It is read again when it changes."`
+	GossipPlain     bool           `group:"cluster" default:"false" help:"Gossip without a key, on a network where everybody is trusted."`
+	Cluster         string         `group:"cluster" default:"logux" placeholder:"TEXT" help:"Name of the cluster. Nodes with another one do not gossip with this one, though they reach each other."`
+
 	Logger     string        `group:"operation" short:"l" oneof:"human,json" development:"human" production:"json" placeholder:"FORM" help:"Form of the log: human or json."`
 	LogLevel   zapcore.Level `group:"operation" default:"info" placeholder:"LEVEL" help:"What is logged: debug, info, warn or error, and everything worse."`
-	AdminAddr  string        `group:"operation" default:"127.0.0.1:31338" placeholder:"HOST:PORT" help:"Listener of /healthz, /readyz, /metrics and /debug/pprof; off for none. Keep it away from the internet."`
+	AdminAddr  string        `group:"operation" default:"127.0.0.1:31338" placeholder:"HOST:PORT" help:"Listener of /healthz, /readyz, /metrics, /cluster, /disconnect and /debug/pprof; off for none. Keep it away from the internet."`
 	DrainGrace time.Duration `group:"operation" default:"5s" development:"0s" range:"0s..10m" placeholder:"TIME" help:"After SIGTERM: time for load balancers to notice that this node is not ready."`
 	DrainTime  time.Duration `group:"operation" default:"25s" development:"0s" range:"0s..1h" placeholder:"TIME" help:"After that: time over which the clients are closed, evenly."`
 
@@ -100,6 +112,9 @@ const hidden = "[hidden]"
 func (secrets) String() string               { return hidden }
 func (secrets) GoString() string             { return hidden }
 func (secrets) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// gossipKeys are keys that print as placeholders.
+type gossipKeys []cluster.Key
 
 // byteSize is a number of bytes, written as 64KiB or 1MB.
 type byteSize int64

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,6 +24,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap/zapcore"
+
+	"logux-proxy/cluster"
 )
 
 // enough is the least that a node starts with.
@@ -59,7 +63,7 @@ func mustLoad(t *testing.T, env environment, args ...string) *Config {
 }
 
 // files are what settings name: a key pair, another key, and text that is none of these.
-type files struct{ cert, key, otherKey, text, missing string }
+type files struct{ cert, key, otherKey, text, missing, redis, keys string }
 
 func newFiles(t *testing.T) files {
 	t.Helper()
@@ -114,6 +118,11 @@ type settingCase struct {
 	wrong   map[string]string // the same → part of the message
 }
 
+// gossip is enough for a node of a cluster on this machine, and more.
+func gossip(pairs ...string) environment {
+	return with(append([]string{"LOGUX_REDIS", "redis://x", "LOGUX_GOSSIP_ADDR", "127.0.0.1:7946"}, pairs...)...)
+}
+
 func settingCases(t *testing.T) map[string]settingCase {
 	t.Helper()
 	f := newFiles(t)
@@ -135,6 +144,10 @@ func settingCases(t *testing.T) map[string]settingCase {
 	numbers := []string{"x", "-1", "1.5", "99999999999999999999", "1e3", "0x10"}
 	paths := []string{f.missing, filepath.Dir(f.text), "/dev/zero"}
 	https := with("LOGUX_BACKEND", "https://example.com/")
+	key, otherKey := base64.StdEncoding.EncodeToString(make([]byte, 32)), base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 16))
+	f.redis, f.keys = filepath.Join(filepath.Dir(f.text), "redis"), filepath.Join(filepath.Dir(f.text), "keys")
+	writeFile(t, f.redis, "redis://:secret@x\nredis://y:1\n")
+	writeFile(t, f.keys, key+"\n"+otherKey+"\n")
 	return map[string]settingCase{
 		"host":                {initial: "127.0.0.1", valid: map[string]any{"0.0.0.0": "0.0.0.0", "::1": "::1", "localhost": "localhost"}, invalid: []string{"[::1]", "127.0.0.1:80", "a b", "http://x"}},
 		"port":                {initial: 31337, valid: map[string]any{"0": 0, "65535": 65535, "8_080": 8080}, invalid: append(numbers, "65536", "tcp:80")},
@@ -189,11 +202,24 @@ func settingCases(t *testing.T) map[string]settingCase {
 		"max-token":         {initial: byteSize(16 << 10), valid: map[string]any{"1KiB": byteSize(1024)}, invalid: sizes},
 		"max-preauth":       {initial: byteSize(64 << 10), valid: map[string]any{"1MiB": byteSize(1 << 20)}, invalid: append(sizes, "15KiB")},
 		"max-depth":         {initial: 64, valid: map[string]any{"10": 10}, invalid: append(numbers, "3")},
-		"logger":            {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
-		"log-level":         {initial: zapcore.InfoLevel, valid: map[string]any{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel}, invalid: []string{"loud"}},
-		"admin-addr":        {initial: "127.0.0.1:31338", valid: map[string]any{"off": "off", "[::1]:9000": "[::1]:9000"}, invalid: []string{"9000", ":9000", "on", "127.0.0.1:31337"}},
-		"drain-grace":       {initial: time.Duration(0), valid: map[string]any{"2s": 2 * time.Second}, invalid: times},
-		"drain-time":        {initial: time.Duration(0), valid: map[string]any{"2m": 2 * time.Minute}, invalid: times},
+		"redis": {
+			initial: (*cluster.Redis)(nil), valid: map[string]any{"redis://:p%2Fw@x:7/2": "x:7/2", "redis+cluster://a,b:1": "a:6379,b:1"},
+			invalid: []string{"x:6379", "http://x", "redis://", "redis://x:0", "redis://x?unknown=1", "redis://:a/b@x"},
+		},
+		"redis-file":       {initial: "", valid: map[string]any{f.redis: f.redis}, invalid: append(paths, f.text)},
+		"gossip-addr":      {initial: "off", valid: map[string]any{"127.0.0.1:7946": "127.0.0.1:7946", "[::1]:0": "[::1]:0", "localhost:1": "localhost:1", "OFF": "OFF"}, also: gossip("LOGUX_GOSSIP_ADDR", ""), invalid: []string{"7946", ":7946", "127.0.0.1:x", "127.0.0.1:31337", "127.0.0.1:31338", "node-1:7946", "127.0.0.1:7946"}},
+		"gossip-advertise": {initial: "", valid: map[string]any{"10.1.2.3:7": "10.1.2.3:7", "10.1.2.3": "10.1.2.3", "fd00::1": "fd00::1"}, also: gossip(), invalid: []string{"10.1.2.3"}, wrong: map[string]string{"": "without LOGUX_GOSSIP_ADDR"}},
+		"join":             {initial: []string(nil), valid: map[string]any{"node-2, 10.0.0.1:7,[::1]:7,::1": []string{"node-2", "10.0.0.1:7", "[::1]:7", "::1"}}, also: gossip(), invalid: []string{"node-2"}, wrong: map[string]string{"": "without LOGUX_GOSSIP_ADDR"}},
+		"gossip-key":       {initial: gossipKeys(nil), valid: map[string]any{key: gossipKeys{make([]byte, 32)}, key + "," + otherKey: gossipKeys{make([]byte, 32), bytes.Repeat([]byte{7}, 16)}}, also: gossip(), invalid: []string{"###", "AAAAAAAAAAAAAAAAAAAA", key, key + ",x"}},
+		"gossip-key-file":  {initial: "", valid: map[string]any{f.keys: f.keys}, also: gossip(), invalid: append(paths, f.text, f.keys)},
+		"gossip-plain":     {initial: false, valid: map[string]any{"true": true}, also: gossip(), invalid: []string{"maybe", "true"}},
+		"cluster":          {initial: "logux", valid: map[string]any{"blue-2.0": "blue-2.0"}, also: gossip(), invalid: []string{"blue"}},
+
+		"logger":      {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
+		"log-level":   {initial: zapcore.InfoLevel, valid: map[string]any{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel}, invalid: []string{"loud"}},
+		"admin-addr":  {initial: "127.0.0.1:31338", valid: map[string]any{"off": "off", "[::1]:9000": "[::1]:9000"}, invalid: []string{"9000", ":9000", "on", "127.0.0.1:31337"}},
+		"drain-grace": {initial: time.Duration(0), valid: map[string]any{"2s": 2 * time.Second}, invalid: times},
+		"drain-time":  {initial: time.Duration(0), valid: map[string]any{"2m": 2 * time.Minute}, invalid: times},
 	}
 }
 
@@ -221,6 +247,9 @@ func sameValue(a, b any) bool {
 	if x, ok := a.(secrets); ok {
 		y, ok := b.(secrets)
 		return ok && slices.Equal(x, y)
+	}
+	if r, ok := a.(*cluster.Redis); ok && r != nil { // by the names of its servers
+		return r.String() == b
 	}
 	return cmp.Equal(a, b, cmp.Comparer(func(x, y netip.Prefix) bool { return x == y }))
 }
@@ -328,21 +357,33 @@ func TestCrossChecks(t *testing.T) {
 		"control on the admin's port":      {with("LOGUX_CONTROL_ADDR", "127.0.0.1:31338"), "admin-addr", "another port"},
 		"output smaller than a message":    {with("LOGUX_MAX_MESSAGE", "2MiB"), "max-output", "LOGUX_MAX_MESSAGE"},
 		"pre-auth smaller than the token":  {with("LOGUX_MAX_TOKEN", "1MiB"), "max-preauth", "LOGUX_MAX_TOKEN"},
-		"Redis":                            {with("LOGUX_REDIS", "redis://x"), "redis", "single node"},
-		"gossip":                           {with("LOGUX_GOSSIP_ADDR", "0.0.0.0:1"), "gossip-addr", "single node"},
-		"join":                             {with("LOGUX_JOIN", "x"), "join", "single node"},
+		"Redis twice":                      {gossip("LOGUX_REDIS_FILE", f.text), "redis-file", "both set"},
+		"file without a URL":               {with("LOGUX_REDIS_FILE", f.text), "redis-file", "is unusable"},
+		"gossip without Redis":             {with("LOGUX_GOSSIP_ADDR", "127.0.0.1:1"), "gossip-addr", "without LOGUX_REDIS"},
+		"join without gossip":              {with("LOGUX_REDIS", "redis://x", "LOGUX_JOIN", "x"), "join", "without LOGUX_GOSSIP_ADDR"},
+		"join without port":                {gossip("LOGUX_GOSSIP_ADDR", "127.0.0.1:0", "LOGUX_JOIN", "a:1,b"), "join", "without a port"},
+		"join with port 0":                 {gossip("LOGUX_JOIN", "a:0"), "join", "no host"},
+		"join a URL":                       {gossip("LOGUX_JOIN", "http://a:1"), "join", "no host"},
+		"join with spaces":                 {gossip("LOGUX_JOIN", "a b"), "join", "no host"},
+		"join too many":                    {gossip("LOGUX_JOIN", strings.Repeat("a,", 65)), "join", "65 names"},
+		"cluster without gossip":           {with("LOGUX_CLUSTER", "x"), "cluster", "without LOGUX_GOSSIP_ADDR"},
+		"cluster with a bad name":          {gossip("LOGUX_CLUSTER", "a b"), "cluster", "letters"},
+		"cluster with a long name":         {gossip("LOGUX_CLUSTER", strings.Repeat("x", 65)), "cluster", "letters"},
+		"gossip without key":               {gossip("LOGUX_GOSSIP_ADDR", "0.0.0.0:7946"), "gossip-key", "openssl rand -base64 32"},
+		"gossip key of 15 bytes":           {gossip("LOGUX_GOSSIP_KEY", "AAAAAAAAAAAAAAAAAAAA"), "gossip-key", "15 bytes"},
+		"gossip key twice":                 {gossip("LOGUX_GOSSIP_KEY", "AAAAAAAAAAAAAAAAAAAAAA==", "LOGUX_GOSSIP_KEY_FILE", f.text), "gossip-key-file", "both set"},
+		"gossip key file without key":      {gossip("LOGUX_GOSSIP_KEY_FILE", os.DevNull), "gossip-key-file", "is empty"},
+		"gossip on all IPv6 addresses":     {gossip("LOGUX_GOSSIP_ADDR", "[::]:1", "LOGUX_GOSSIP_PLAIN", "true"), "gossip-addr", "LOGUX_GOSSIP_ADVERTISE"},
+		"gossip on a name":                 {gossip("LOGUX_GOSSIP_ADDR", "node-1:1"), "gossip-addr", "no IP address"},
+		"advertise everything":             {gossip("LOGUX_GOSSIP_ADVERTISE", "0.0.0.0:1"), "gossip-advertise", "cannot call"},
+		"advertise a name":                 {gossip("LOGUX_GOSSIP_ADVERTISE", "node-1:1"), "gossip-advertise", "cannot call"},
+		"advertise without any port":       {gossip("LOGUX_GOSSIP_ADDR", "127.0.0.1:0", "LOGUX_GOSSIP_ADVERTISE", "10.0.0.1"), "gossip-advertise", "cannot call"},
 		"number without a unit as timeout": {with("LOGUX_TIMEOUT", "70000"), "timeout", "unit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(c.env)
 			checkSettingError(t, err, c.setting, c.part)
 		})
-	}
-	for _, args := range [][]string{{"--redis", "redis://x"}, {"--join=a,b"}} {
-		_, err := load(enough, args...)
-		if err == nil || !strings.Contains(err.Error(), "single node") {
-			t.Errorf("%v: %v", args, err)
-		}
 	}
 }
 
@@ -445,13 +486,22 @@ func TestWarnings(t *testing.T) {
 		"short enough":   with("LOGUX_ENV", "production", "LOGUX_CONTROL_SECRET", "secret"),
 		"admin listener": with("LOGUX_ENV", "production", "LOGUX_ADMIN_ADDR", "0.0.0.0:31338"),
 		"ACK_LIMIT":      with("LOGUX_ACK_LIMIT", "30s"),
+		"past Redis":     with("LOGUX_REDIS", "redis://x"),
 	} {
 		if c := mustLoad(t, env); len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Message, part) || c.Warnings[0].Hint == "" {
 			t.Errorf("want a warning about %s, got %v", part, c.Warnings)
 		}
 	}
-	if c := mustLoad(t, with("LOGUX_CONTROL_SECRET", ""), "--control-secret", "0123456789abcdef"); len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Message, "command line") {
-		t.Errorf("secret as a flag: %v", c.Warnings)
+	for _, args := range [][]string{
+		{"--control-secret", "0123456789abcdef"}, {"--redis", "redis://:secret@x"}, {"--redis", "redis+sentinel://x/m?sentinel_password=secret"},
+		{"--gossip-key", "AAAAAAAAAAAAAAAAAAAAAA=="},
+	} {
+		if c := mustLoad(t, gossip(), args...); len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Message, "command line") || !strings.Contains(c.Warnings[0].Hint, envName(args[0][2:])+"_FILE") {
+			t.Errorf("%s as a flag: %v", args[0], c.Warnings)
+		}
+	}
+	if c := mustLoad(t, gossip(), "--redis", "redis://x"); len(c.Warnings) != 0 {
+		t.Errorf("a URL without a password as a flag: %v", c.Warnings)
 	}
 	if c := mustLoad(t, with("LOGUX_HOST", "0.0.0.0")); len(c.Warnings) != 0 {
 		t.Errorf("production without origins is fine, got %v", c.Warnings)
@@ -483,11 +533,33 @@ func TestSecretsStaySecret(t *testing.T) {
 	say(load(with("LOGUX_CONTROL_SECRET", ""), "--control-secret", "half", canary))
 	say(load(enough, "--control-secert="+canary))
 	say(load(enough, canary))
-	if len(said) < 20 {
+	urlFile, keyFile := filepath.Join(filepath.Dir(f.text), "url"), filepath.Join(filepath.Dir(f.text), "key")
+	keys := []string{"", base64.StdEncoding.EncodeToString([]byte(canary + "1234")), base64.StdEncoding.EncodeToString([]byte(canary)), canary + "#"}
+	for _, url := range []string{
+		"redis://:" + canary + "@x", "redis://user:" + canary + "@x:port", "redis://:" + canary + "/" + canary + "@x", "redis://:" + canary + "?" + canary + "@x",
+		"redis://u:x@y?" + canary + "@z/", "redis://:x#" + canary + "@z", "redis+sentinel://x/m?sentinel_password=" + canary, canary, "http://:" + canary + "@x",
+	} {
+		writeFile(t, urlFile, url)
+		say(load(with("LOGUX_REDIS", url)))
+		say(load(with("LOGUX_REDIS", url, "LOGUX_JOIN", "x")))
+		say(load(enough, "--redis", url))
+		say(load(with("LOGUX_REDIS_FILE", urlFile)))
+		say(load(with("LOGUX_REDIS_FILE", urlFile, "LOGUX_REDIS", url)))
+	}
+	for _, key := range keys[1:] {
+		writeFile(t, keyFile, key)
+		say(load(gossip("LOGUX_GOSSIP_KEY", key)))
+		say(load(gossip("LOGUX_GOSSIP_KEY_FILE", keyFile)))
+		say(load(gossip(), "--gossip-key", key))
+		say(load(with("LOGUX_GOSSIP_KEY", key)))
+	}
+	// As text and as the bytes that a key prints as by itself.
+	keys[0] = strings.Trim(fmt.Sprint([]byte(canary)), "[]")
+	if len(said) < 100 {
 		t.Fatalf("only %d messages", len(said))
 	}
 	for _, text := range said {
-		if strings.Contains(text, canary) {
+		if slices.ContainsFunc(append(keys, canary), func(secret string) bool { return strings.Contains(text, secret) }) {
 			t.Errorf("the secret is in %q", text)
 		}
 	}

@@ -20,30 +20,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// clusterSettings exist in releases that run as a cluster. An operator who sets one must not get
-// nodes that know nothing of each other.
-var clusterSettings = []string{"redis", "gossip-addr", "gossip-key", "join"}
-
-// checkSingleNode refuses the settings of a cluster.
-func checkSingleNode(args []string, env environment) error {
-	for _, name := range clusterSettings {
-		_, set := env[envName(name)]
-		for _, arg := range args {
-			set = set || arg == "--"+name || strings.HasPrefix(arg, "--"+name+"=")
-		}
-		if set {
-			return &settingError{Setting: name, Wrong: "is for a cluster, and this release runs as a single node", Mend: "remove it and run one node"}
-		}
-	}
-	return nil
-}
-
 // complete finds the environment, sets the defaults that depend on it, and checks the settings
 // against each other and against the files that they name.
 func (c *Config) complete(ctx *kong.Context, env environment) error {
-	if err := checkSingleNode(nil, env); err != nil {
-		return err
-	}
 	c.Env = c.environmentOr(env["NODE_ENV"])
 	if err := applyEnvironmentDefaults(ctx, c.Env); err != nil {
 		return err
@@ -52,7 +31,7 @@ func (c *Config) complete(ctx *kong.Context, env environment) error {
 		c.ID = rand.Text()[:8]
 	}
 	for _, check := range []func() error{
-		c.checkListeners, c.checkServerTLS, c.checkOrigins, c.checkBackend, c.checkSecret, c.checkClients, c.checkLimits,
+		c.checkListeners, c.checkServerTLS, c.checkOrigins, c.checkBackend, c.checkSecret, c.checkClients, c.checkLimits, c.checkCluster,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -90,7 +69,7 @@ func (c *Config) checkListeners() error {
 		return &settingError{Setting: "host", Wrong: "is " + quote(c.Host), Mend: "use an address such as 0.0.0.0 or ::1, without port or brackets"}
 	}
 	taken := map[string]string{c.listenAddr(): "LOGUX_HOST and LOGUX_PORT"}
-	for _, l := range []struct{ setting, addr string }{{"control-addr", c.ControlAddr}, {"admin-addr", c.adminAddr()}} {
+	for _, l := range []struct{ setting, addr string }{{"control-addr", c.ControlAddr}, {"admin-addr", c.adminAddr()}, {"gossip-addr", c.gossipAddr()}} {
 		if l.addr == "" {
 			continue
 		}
@@ -132,8 +111,11 @@ func checkHostPort(setting, addr string) error {
 		}
 	}
 	mend := "write it as 127.0.0.1:31338"
-	if setting == "admin-addr" {
+	switch setting {
+	case "admin-addr":
 		mend += " or off"
+	case "gossip-addr":
+		mend = "write it as 0.0.0.0:7946 or off"
 	}
 	return &settingError{Setting: setting, Wrong: "is " + quote(addr) + ", which is not host:port", Mend: mend}
 }
@@ -325,9 +307,17 @@ func (c *Config) warnings(ctx *kong.Context) []Warning {
 		}
 	}
 	for _, path := range ctx.Path {
-		if path.Flag != nil && path.Flag.Name == "control-secret" && !path.Resolved {
-			warn("The secret is on the command line, where every user of this machine can read it", "Use the variable LOGUX_CONTROL_SECRET or LOGUX_CONTROL_SECRET_FILE.")
+		if path.Flag == nil || path.Resolved {
+			continue
 		}
+		switch name := path.Flag.Name; {
+		case name == "control-secret", name == "gossip-key", name == "redis" && c.Redis.HasPassword():
+			warn("A secret is on the command line, where every user of this machine can read it", "Use the variable "+envName(name)+" or "+envName(name+"-file")+".")
+		}
+	}
+	if c.Redis != nil && c.gossipAddr() == "" {
+		warn("The nodes do not talk to each other past Redis",
+			"While Redis is away actions reach no client of another node and are lost; a dead node's acknowledged actions are not taken over; wrong credentials count on each node alone. Set LOGUX_GOSSIP_ADDR and LOGUX_JOIN.")
 	}
 	if host, _, err := net.SplitHostPort(c.adminAddr()); err == nil && c.Env == production && !loopbackName(host) {
 		warn("The admin listener is not on a loopback address", "Let nobody but your monitoring reach LOGUX_ADMIN_ADDR.")

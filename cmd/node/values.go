@@ -46,6 +46,8 @@ func valueMappers() []kong.Option {
 		valueMapper(parseSecrets),
 		valueMapper(parseNetworks),
 		valueMapper(parseURL),
+		valueMapper(parseRedis),
+		valueMapper(parseGossipKeys),
 		valueMapper(parseLevel),
 	}
 }
