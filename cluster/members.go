@@ -147,7 +147,7 @@ type Members struct {
 	kick            chan struct{} // the meta changed
 
 	joins, leaves, refused, metas atomic.Int64
-	gossip                        atomic.Pointer[gossipTransport] // once Run has begun
+	gossip                        atomic.Pointer[gossipTransport] // once Listen has succeeded
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -213,32 +213,73 @@ func (m *Members) Run(ctx context.Context) error {
 	return nil
 }
 
-// create starts memberlist.
-func (m *Members) create() (*memberlist.Memberlist, error) {
-	logger := newGossipLog(m.log)
+// Listen takes the address, so that a wrong one is known before anything runs. Run does it where nobody has. Who calls
+// it and then not Run has to call Close.
+func (m *Members) Listen() error {
+	if m.gossip.Load() != nil {
+		return nil
+	}
 	inner := m.cfg.transport
 	if inner == nil {
 		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{m.bind.Addr().String()},
 			BindPort:  int(m.bind.Port()),
-			Logger:    logger,
+			Logger:    newGossipLog(m.log),
 		})
 		if err != nil {
-			return nil, fmt.Errorf("cluster: gossip address %s: %w", m.bind, err)
+			return fmt.Errorf("cluster: gossip address %s: %w", m.bind, err)
 		}
 		inner = t
 	}
+	gossip := newGossipTransport(inner, m.cfg.Cluster, m.ring != nil)
+	ip, port, err := inner.FinalAdvertiseAddr(m.advertised())
+	if err != nil {
+		return fmt.Errorf("cluster: gossip address %s: %w", m.bind, errors.Join(err, gossip.Shutdown()))
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	m.mu.Lock()
+	m.addr = netip.AddrPortFrom(addr.Unmap(), uint16(port))
+	m.mu.Unlock()
+	m.gossip.Store(gossip)
+	return nil
+}
+
+// Close gives the address back when Run was not called.
+func (m *Members) Close() error {
+	gossip := m.gossip.Load()
+	if gossip == nil {
+		return nil
+	}
+	if err := gossip.Shutdown(); err != nil {
+		return fmt.Errorf("cluster: giving the gossip address back: %w", err)
+	}
+	return nil
+}
+
+// advertised is what memberlist is told of the address to advertise.
+func (m *Members) advertised() (ip string, port int) {
+	if m.cfg.Advertise == "" {
+		return "", 0
+	}
+	return m.advertise.Addr().String(), int(m.advertise.Port())
+}
+
+// create starts memberlist.
+func (m *Members) create() (*memberlist.Memberlist, error) {
+	if err := m.Listen(); err != nil {
+		return nil, err
+	}
+	gossip := m.gossip.Load()
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(m.cfg.Self)
-	gossip := newGossipTransport(inner, m.cfg.Cluster, m.ring != nil)
 	c.Transport = gossip
 	c.BindAddr, c.BindPort = m.bind.Addr().String(), int(m.bind.Port())
-	if m.cfg.Advertise != "" {
-		c.AdvertiseAddr, c.AdvertisePort = m.advertise.Addr().String(), int(m.advertise.Port())
+	if ip, port := m.advertised(); ip != "" {
+		c.AdvertiseAddr, c.AdvertisePort = ip, port
 	}
 	c.Label = m.cfg.Cluster
 	c.Keyring = m.ring
-	c.Logger = logger
+	c.Logger = newGossipLog(m.log)
 	c.Delegate, c.Events, c.Alive = delegate{m}, delegate{m}, delegate{m}
 	c.EnableCompression = false // what is large has been encoded tightly, and unpacking is what strangers like to abuse
 	c.TCPTimeout = m.cfg.Timeout
@@ -255,7 +296,6 @@ func (m *Members) create() (*memberlist.Memberlist, error) {
 		err = errors.Join(err, gossip.Shutdown())
 		return nil, fmt.Errorf("cluster: starting gossip: %w", err)
 	}
-	m.gossip.Store(gossip)
 	self := list.LocalNode()
 	m.mu.Lock()
 	m.list, m.addr = list, memberOf(self).Addr
@@ -266,7 +306,7 @@ func (m *Members) create() (*memberlist.Memberlist, error) {
 // Started is closed when Run has joined the others, or found that there are none to join.
 func (m *Members) Started() <-chan struct{} { return m.started }
 
-// Addr is where this server gossips; the zero value before Run has begun.
+// Addr is where this server gossips; the zero value before Listen.
 func (m *Members) Addr() netip.AddrPort {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -363,5 +364,36 @@ func TestConfigIsChecked(t *testing.T) {
 		if _, err := NewMembers(c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A taken address is known before anything runs; Close gives an address back that was never used.
+func TestMembersListen(t *testing.T) {
+	one, err := NewMembers(MembersConfig{Self: "server:a/1-a", Bind: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(one.Listen(), one.Listen()); err != nil || one.Addr().Port() == 0 {
+		t.Fatalf("%v at %v", err, one.Addr())
+	}
+	other, err := NewMembers(MembersConfig{Self: "server:b/1-b", Bind: one.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Listen(); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a taken address: %v", err)
+	}
+	// Somebody calls before anybody runs.
+	conn, err := net.Dial("udp", one.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := conn.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(conn.Close(), one.Close(), other.Listen(), other.Close()); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -144,3 +145,65 @@ func TestRedisCheckOfEveryForm(t *testing.T) {
 		t.Errorf("another master: %v", err)
 	}
 }
+
+// What hand-overs need is tried too.
+func TestRedisCheckHandovers(t *testing.T) {
+	url, p := startTLS(t)
+	r, err := ParseRedis(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() error { return r.CheckHandovers(t.Context(), 5*time.Second) }
+	if err := check(); !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("without rights: %v", err)
+	}
+	commands := strings.Fields(handoverACL)
+	p.do(append([]any{"acl", "setuser", "logux", "~" + DefaultPrefix + "*"}, anySlice(commands)...)...)
+	if err := check(); err != nil {
+		t.Errorf("with the least rights: %v", err)
+	}
+	for _, command := range commands {
+		p.do("acl", "setuser", "logux", "-"+command[1:])
+		if err := check(); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", command, err)
+		}
+		p.do("acl", "setuser", "logux", command)
+	}
+	p.do("acl", "setuser", "logux", "resetkeys")
+	if err := check(); !errors.Is(err, ErrRefused) {
+		t.Errorf("without keys: %v", err)
+	}
+	p.kill()
+	if err := check(); err == nil || errors.Is(err, ErrRefused) {
+		t.Errorf("while it is away: %v", err)
+	}
+}
+
+// handoverACL is what a RedisStore needs, as its documentation says.
+const handoverACL = "+eval +evalsha +del +exists +get +hdel +hexists +hget +hgetall +hlen +hscan +hset +pexpire +pttl +sadd +set +smembers +srem"
+
+func anySlice(texts []string) (all []any) {
+	for _, text := range texts {
+		all = append(all, text)
+	}
+	return all
+}
+
+// A server that is only busy, loading or full is no wrong setting.
+func TestRefused(t *testing.T) {
+	for text, want := range map[string]bool{
+		"NOPERM this user has no permissions": true, "WRONGPASS invalid username-password pair": true, "NOAUTH Authentication required.": true,
+		"DENIED Redis is running in protected mode": true, "ERR unknown command 'SPUBLISH'": true, "ERR DB index is out of range": true,
+		"ERR max number of clients reached": false, "LOADING Redis is loading the dataset in memory": false, "READONLY You can't write": false,
+		"CLUSTERDOWN The cluster is down": false, "MASTERDOWN Link with MASTER is down": false, "OOM command not allowed": false,
+	} {
+		if got := refused(fmt.Errorf("trying: %w", redisAnswer(text))); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+type redisAnswer string
+
+func (a redisAnswer) Error() string { return string(a) }
+func (redisAnswer) RedisError()     {}

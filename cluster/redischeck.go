@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,28 +18,81 @@ var ErrRefused = errors.New("the settings of Redis are wrong")
 
 // Check tries once whether all that the bus needs is allowed: to publish and to subscribe on channels with the prefix. An error
 // that is ErrRefused will not go away by itself; any other may, since servers can be away for a while. It takes as
-// long as timeout at most for each server.
+// long as timeout at most.
 func (r *Redis) Check(ctx context.Context, timeout time.Duration) error {
 	quietRedis()
-	var errs []error
+	return r.checkEach(func(i int) error { return r.check(ctx, &r.servers[i], timeout) })
+}
+
+// CheckHandovers is the same for all that a RedisStore needs: its commands, on keys with the prefix.
+func (r *Redis) CheckHandovers(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	s := r.HandoverStore()
+	return errors.Join(r.checkEach(func(i int) error {
+		keys := []string{r.Prefix + "check"}
+		err := tryScript.Eval(ctx, s.servers[i].client, keys).Err()
+		if err == nil {
+			err = tryScript.EvalSha(ctx, s.servers[i].client, keys).Err()
+		}
+		if err != nil {
+			return fmt.Errorf("reading and writing keys: %w", err)
+		}
+		return nil
+	}), s.Close())
+}
+
+// tryScript uses each command of a RedisStore once. A script may do no more than its user.
+var tryScript = redis.NewScript(`
+local k = KEYS[1]
+for _, command in ipairs({
+	{'DEL', k}, {'HSET', k, 'a', '1'}, {'HGET', k, 'a'}, {'HGETALL', k}, {'HEXISTS', k, 'a'}, {'HLEN', k}, {'HSCAN', k, 0},
+	{'PEXPIRE', k, 1000}, {'PTTL', k}, {'HDEL', k, 'a'},
+	{'SADD', k, 'a'}, {'SMEMBERS', k}, {'SREM', k, 'a'},
+	{'SET', k, 'a', 'PX', 1000}, {'GET', k}, {'EXISTS', k}, {'DEL', k},
+}) do
+	redis.call(unpack(command))
+end
+return 1
+`)
+
+// checkEach tries all servers side by side.
+func (r *Redis) checkEach(try func(i int) error) error {
+	errs := make([]error, len(r.servers))
+	var running sync.WaitGroup
 	for i := range r.servers {
-		if err := r.check(ctx, &r.servers[i], timeout); err != nil {
+		running.Go(func() {
+			err := try(i)
 			if refused(err) {
 				err = fmt.Errorf("%w: %w", ErrRefused, err)
 			}
-			errs = append(errs, fmt.Errorf("cluster: trying Redis %s: %w", r.servers[i].name, err))
-		}
+			if err != nil {
+				errs[i] = fmt.Errorf("cluster: trying Redis %s: %w", r.servers[i].name, err)
+			}
+		})
 	}
+	running.Wait()
 	return errors.Join(errs...)
 }
 
-// refused reports whether err is the word of a server, or about its certificate.
+// refused reports whether err will be the same the next time: the word of a server about what it is asked, and not about
+// how it is, or something about its certificate.
 func refused(err error) bool {
-	var answer redis.Error
+	if answer := redis.Error(nil); errors.As(err, &answer) {
+		text := answer.Error()
+		switch code, _, _ := strings.Cut(text, " "); code {
+		case "NOPERM", "NOAUTH", "WRONGPASS", "DENIED":
+			return true
+		case "ERR":
+			return !strings.Contains(text, "max number of clients")
+		}
+		return false
+	}
 	var certificate *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
-	return errors.As(err, &answer) || errors.As(err, &certificate) || errors.As(err, &authority) || errors.As(err, &name)
+	var plain tls.RecordHeaderError
+	return errors.As(err, &certificate) || errors.As(err, &authority) || errors.As(err, &name) || errors.As(err, &plain)
 }
 
 func (r *Redis) check(ctx context.Context, s *redisServer, timeout time.Duration) error {
