@@ -9,6 +9,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"logux-proxy/e2e/frame"
 )
 
 // A client is one connection that behaves like a real Logux client: it authenticates, subscribes
@@ -129,7 +131,7 @@ func (f *fleet) consume(i int, c *client, data []byte) (rest []byte) {
 	// All answers to what arrived in one read leave in one write.
 	f.out = f.out[:0]
 	for c.fd >= 0 {
-		op, payload, size := nextFrame(data)
+		op, payload, size := frame.Next(data)
 		if size == 0 {
 			break
 		}
@@ -138,7 +140,7 @@ func (f *fleet) consume(i int, c *client, data []byte) (rest []byte) {
 		case ws.OpText:
 			f.receive(i, c, payload)
 		case ws.OpPing:
-			f.out = appendFrame(f.out, ws.OpPong, payload)
+			f.out = frame.Append(f.out, ws.OpPong, payload)
 		case ws.OpClose:
 			code, reason := ws.ParseCloseFrameData(payload)
 			f.lose(c, "the server closed the connection in state %d: %d %s", c.state, code, reason)
@@ -232,7 +234,7 @@ func (f *fleet) act(c *client, action []byte) {
 	text = append(text, `,"time":`...)
 	text = strconv.AppendInt(text, c.sent, 10)
 	text = append(text, "}]"...)
-	f.out = appendFrame(f.out, ws.OpText, text)
+	f.out = frame.Append(f.out, ws.OpText, text)
 }
 
 // answer adds a message of a name and a number to f.out.
@@ -240,11 +242,11 @@ func (f *fleet) answer(start string, added int64) {
 	f.message = append(f.message[:0], start...)
 	f.message = strconv.AppendInt(f.message, added, 10)
 	f.message = append(f.message, ']')
-	f.out = appendFrame(f.out, ws.OpText, f.message)
+	f.out = frame.Append(f.out, ws.OpText, f.message)
 }
 
 func (f *fleet) send(i int, c *client, text []byte) {
-	f.out = appendFrame(f.out[:0], ws.OpText, text)
+	f.out = frame.Append(f.out[:0], ws.OpText, text)
 	f.write(i, c, f.out)
 }
 

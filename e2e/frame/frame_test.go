@@ -1,4 +1,4 @@
-package main
+package frame
 
 import (
 	"bytes"
@@ -17,14 +17,14 @@ func TestFramesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		for cut := range min(len(frame), 200) {
-			if _, _, n := nextFrame(frame[:cut]); n != 0 {
+			if _, _, n := Next(frame[:cut]); n != 0 {
 				t.Fatalf("%d of %d bytes are a frame of %d", cut, len(frame), n)
 			}
 		}
 		stream = append(stream, frame...)
 	}
 	for _, size := range sizes {
-		op, payload, n := nextFrame(stream)
+		op, payload, n := Next(stream)
 		if op != ws.OpText || len(payload) != size {
 			t.Fatalf("frame %v of %d, want %d", op, len(payload), size)
 		}
@@ -38,7 +38,7 @@ func TestFramesAreRead(t *testing.T) {
 func TestFramesAreWritten(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 65535} {
 		payload := bytes.Repeat([]byte("xyz"), size/3+1)[:size]
-		r := bytes.NewReader(appendFrame(nil, ws.OpText, payload))
+		r := bytes.NewReader(Append(nil, ws.OpText, payload))
 		header, err := ws.ReadHeader(r)
 		if err != nil {
 			t.Fatal(err)
@@ -53,23 +53,5 @@ func TestFramesAreWritten(t *testing.T) {
 		if ws.Cipher(got, header.Mask, 0); !bytes.Equal(got, payload) {
 			t.Errorf("%d bytes are read as %q", size, got)
 		}
-	}
-}
-
-func TestMarks(t *testing.T) {
-	text := []byte(`["sync",7,{"type":"bench/note","m":"1.23.456","text":"x"},{"id":1},{"type":"bench/note","m":"0.0.0"},{"id":2}]`)
-	m, rest, ok := nextMark(text)
-	if !ok || m != (mark{1, 23, 456}) {
-		t.Errorf("first mark %v %v", m, ok)
-	}
-	m, rest, ok = nextMark(rest)
-	if !ok || m != (mark{}) {
-		t.Errorf("second mark %v %v", m, ok)
-	}
-	if m, _, ok = nextMark(rest); ok {
-		t.Errorf("third mark %v", m)
-	}
-	if m, _, ok := nextMark([]byte(`"m":"1`)); !ok || m != (mark{channel: 1}) {
-		t.Errorf("half a mark is %v", m)
 	}
 }
