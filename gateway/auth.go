@@ -33,7 +33,7 @@ func (h *handler) authenticate(p *peer, auth *wire.Auth) {
 			return
 		}
 		// Whatever is addressed to the user must arrive before the client hears connected.
-		g.cfg.Bus.Join(memberTopic(auth.NodeID), func(err error) {
+		g.joinMember(auth.NodeID.Client(), func(err error) {
 			t.joined, t.err = true, err
 			h.loop.Post(t)
 		})
@@ -46,7 +46,7 @@ type authenticated struct {
 	answer wire.Answer
 	err    error
 	took   time.Duration
-	joined bool // the bus counts us on the user's topic
+	joined bool // the bus counts us on the client's topics
 }
 
 // Run implements transport.Task.
@@ -55,7 +55,7 @@ func (t *authenticated) Run(l *transport.Loop) {
 	h, g := p.h, p.h.g
 	leave := func() {
 		if t.joined {
-			g.cfg.Bus.Leave(memberTopic(p.session.Node()))
+			g.leaveMember(p.session.Node().Client())
 		}
 	}
 	if p.closed || p.conn.Closing() {
@@ -123,18 +123,13 @@ func (h *handler) join(p *peer, synced int64) {
 	for i, out := range outcomes {
 		p.enqueue(delivery{out: out, settles: ids[i]})
 	}
+	if g.cfg.Life != "" {
+		h.arrive(p, synced)
+	}
 }
 
 // replacedText is what a connection is told that is closed for a newer one of the same client.
 const replacedText = "replaced by a newer connection"
-
-// memberTopic is where a client's server listens for what is addressed to the client.
-func memberTopic(node wire.NodeID) wire.Topic {
-	if user := node.User(); user != "" {
-		return wire.UserTopic(user)
-	}
-	return wire.NodeTopic(node)
-}
 
 // closePeer closes a connection from outside its loop.
 type closePeer struct {

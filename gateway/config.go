@@ -30,6 +30,9 @@ type Bus interface {
 	Leave(topic wire.Topic)
 	// Publish reaches every other server with an interest in one of e's topics, each at most once.
 	Publish(e *wire.Envelope) error
+	// Announce publishes e, which has one topic, and calls done once, perhaps before it returns, with how many other
+	// servers have got it: -1 when that is not known.
+	Announce(e *wire.Envelope, done func(others int))
 }
 
 // Attempts counts wrong credentials by address. *backend.Attempts is one.
@@ -44,6 +47,14 @@ type Config struct {
 	Backend  Backend
 	Bus      Bus
 	Attempts Attempts
+
+	// Life names this life of the server among others; "" when there will never be another one. Then the rest of this
+	// group is not used.
+	Life wire.ServerID
+	// Handovers is for what must outlive this server; nil when nothing is to.
+	Handovers Handovers
+	// Alive reports whether the gossip knows another server.
+	Alive func(wire.ServerID) bool
 
 	MaxQueue         int           // actions of a client without an outcome, before nothing more is read from it [1,000]
 	MaxQueueBytes    int           // bytes of their bodies, likewise [1 MiB]
@@ -82,6 +93,9 @@ func (c *Config) defaults() {
 	if c.AuthDone == nil {
 		c.AuthDone = func(string, time.Duration) {}
 	}
+	if c.Alive == nil {
+		c.Alive = func(wire.ServerID) bool { return true }
+	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
@@ -108,6 +122,10 @@ func (c *Config) validate() error {
 		return errors.New("gateway: no bus")
 	case c.Attempts == nil:
 		return errors.New("gateway: no count of wrong attempts")
+	case c.Life != "" && (!c.Life.Valid() || c.Life.Node() != c.Session.Server):
+		return errors.New("gateway: the name of the server's life is not of its node ID")
+	case c.Handovers != nil && c.Life == "":
+		return errors.New("gateway: without a name for the server's life nothing can be handed over")
 	case c.Session.Server.User() != wire.ServerUser:
 		return errors.New("gateway: the server's node ID has another user than server")
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,12 @@ type Gateway struct {
 	matched     atomic.Int64
 	duplicates  atomic.Int64
 	zombies     atomic.Int64
+	turns       atomic.Uint64 // clients announced
+	handovers   atomic.Int64
+	claims      atomic.Int64
+	orphans     atomic.Int64
+	gapCloses   atomic.Int64
+	gaps        chan struct{}
 	outcomes    outcomes
 }
 
@@ -40,12 +47,15 @@ func New(c Config) (*Gateway, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Gateway{
+	c.Session.Claims = c.Handovers != nil
+	g := &Gateway{
 		cfg: c, log: c.Log,
-		hub: hub.New[*peer](), ledger: newLedger(),
+		hub: hub.New[*peer](), ledger: newLedger(), gaps: make(chan struct{}, 1),
 		ids:        ids{server: c.Session.Server, wall: func() int64 { return time.Now().UnixMilli() }},
 		authPrefix: rand.Text()[:8] + "-",
-	}, nil
+	}
+	g.ledger.join(g)
+	return g, nil
 }
 
 // NewHandler makes the handler of one loop; it is for transport.Config. All calls come before the first
@@ -56,8 +66,16 @@ func (g *Gateway) NewHandler(l *transport.Loop) transport.Handler {
 	return h
 }
 
-// Run forgets what is not needed any more until ctx ends.
+// Run forgets what is not needed any more, and looks after clients that came from other servers, until ctx ends.
 func (g *Gateway) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { g.inquire(ctx) })
+	running.Go(func() { g.mendGaps(ctx) })
+	g.sweep(ctx)
+	running.Wait()
+}
+
+func (g *Gateway) sweep(ctx context.Context) {
 	const every = 30 * time.Second
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -96,6 +96,14 @@ func (h *handler) Timer(c *transport.Conn) {
 		p.hasty = false
 		p.limitReading()
 	}
+	if p.arrival != nil {
+		h.arrived(p)
+	}
+	if p.leaveAt != 0 && h.loop.Now() >= p.leaveAt {
+		p.leaveAt = 0
+		h.g.gapCloses.Add(1)
+		p.close(closeRestart, "actions may be missing", transport.CloseGap)
+	}
 	h.ready.Reset()
 	p.session.Advance(h.now(), &h.ready)
 	h.drain(p)
@@ -113,11 +121,16 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 		h.giveDeliveries(p.pending)
 		p.pending = nil
 	}
-	p.asking = nil
+	p.asking, p.arrival = nil, nil
 	if p.joined {
 		h.g.hub.Remove(&p.member, func(channel string) { h.g.cfg.Bus.Leave(wire.ChannelTopic(channel)) })
-		h.g.cfg.Bus.Leave(memberTopic(p.member.Node))
-		h.g.ledger.detach(p, h.loop.Now())
+		left, stays := h.g.ledger.detach(p, h.loop.Now())
+		if !stays {
+			h.g.leaveMember(p.member.Node.Client())
+		}
+		if !left.Empty() {
+			h.g.store(left)
+		}
 	}
 	h.g.log.Info("Client was disconnected", p.who(), zap.Stringer("reason", reason))
 }
@@ -134,7 +147,10 @@ func (h *handler) drain(p *peer) {
 		p.owed = h.g.ledger.confirm(p, r.Confirmed)
 	}
 	if len(r.Actions) > 0 {
-		h.take(p, r.Actions)
+		h.receiveActions(p, r.Actions)
+	}
+	if len(r.Overdue) > 0 {
+		h.claim(p, r.Overdue)
 	}
 	if r.Close != session.CloseNone {
 		h.closeFor(p, r.Close, r.Cause)

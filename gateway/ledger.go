@@ -20,16 +20,25 @@ import (
 // open actions costs nothing.
 //
 // Subscriptions belong to a connection: they are forgotten with it, for the client subscribes again.
+//
+// A client may go to another server: moves.go.
 type ledger struct {
-	seed   maphash.Seed
+	// Static. Left and confirmed are called without a lock, and are not called where life is "".
+	seed      maphash.Seed
+	life      wire.ServerID                                   // this server's; "" when there is no other
+	left      func(wire.ClientID)                             // nothing is remembered any more of a client that detach said stays
+	confirmed func(client wire.ClientID, ids []wire.ActionID) // the client will not send again what the store knows of
+
 	shards [64]ledgerShard
 }
 
 type ledgerShard struct {
+	g       *Gateway // static
 	mu      sync.Mutex
 	clients map[wire.ClientID]*client
 	jobs    map[wire.ActionID]*job
-	_       [24]byte // keep neighbours off one cache line
+	moves
+	_ [24]byte // keep neighbours off one cache line
 }
 
 // client is a client with remembered actions. Guarded by its shard's mu.
@@ -42,6 +51,9 @@ type client struct {
 	first, last *job // all remembered actions in the order they came
 	running     *job // asked of the back-end; it stays here when it is forgotten meanwhile
 	waiting     int  // jobs not started
+	elsewhere   int  // jobs in flight at other servers: nothing starts before their outcome
+	moved       bool // the client is at another server, which knows what is remembered here
+	stays       bool // the client's topics are joined because of what is remembered
 	openBytes   int  // of the bodies of jobs waiting or running
 	// unconfirmed are the jobs that the client could confirm and did not, with what is kept for them.
 	unconfirmed load
@@ -64,8 +76,22 @@ const (
 	jobWaiting jobState = iota
 	jobRunning
 	jobSettled
-	jobForgotten // a subscription whose connection ended
+	jobForgotten // a subscription whose connection ended, or what was handed over
+	jobElsewhere // another server processes it
 )
+
+// join makes l the ledger of one server among others, if g is one.
+func (l *ledger) join(g *Gateway) {
+	for i := range l.shards {
+		l.shards[i].g = g
+	}
+	l.life, l.left = g.cfg.Life, g.leaveMember
+	l.confirmed = func(client wire.ClientID, ids []wire.ActionID) {
+		if g.cfg.Handovers != nil {
+			g.cfg.Handovers.Confirm(client, ids)
+		}
+	}
+}
 
 func newLedger() *ledger {
 	l := &ledger{seed: maphash.MakeSeed()}
@@ -97,7 +123,7 @@ func (l *ledger) take(p *peer, js []*job) (t taking) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	if p.replaced {
 		return taking{replaced: true}
 	}
@@ -114,6 +140,9 @@ func (l *ledger) take(p *peer, js []*job) (t taking) {
 		if old := s.jobs[j.action.ID]; old != nil {
 			t.known++
 			old.via = p
+			if old.action.Body == nil && old.state == jobElsewhere {
+				old.peer, old.action, old.headers, old.came = p, j.action, j.headers, j.came
+			}
 			old.unproveLocked()
 			if old.state == jobSettled {
 				t.settled = append(t.settled, j.action.ID)
@@ -137,7 +166,7 @@ func (l *ledger) load(p *peer) load {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	if c := s.clients[id]; c != nil {
 		return c.loadLocked()
 	}
@@ -146,7 +175,7 @@ func (l *ledger) load(p *peer) load {
 
 // nextLocked marks the client's next job as running and returns it; nil while one is running.
 func (s *ledgerShard) nextLocked(c *client) *job {
-	if c.running != nil || c.waiting == 0 {
+	if c.running != nil || c.waiting == 0 || c.elsewhere > 0 {
 		return nil
 	}
 	for j := c.first; j != nil; j = j.next {
@@ -167,6 +196,7 @@ type settlement struct {
 	start  *job   // the next job
 	// forgotten: the job was a subscription whose connection ended.
 	forgotten bool
+	away      // of the job; those of failed come from fail
 }
 
 // settle ends a running job with its outcome.
@@ -174,7 +204,7 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 	c := j.client
 	s := l.shard(c.id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	c.running = nil
 	c.openBytes -= len(j.action.Body)
 	var r settlement
@@ -190,19 +220,25 @@ func (l *ledger) settle(j *job, outcome *wire.Outgoing, failed bool) settlement 
 		s.slimLocked(j)
 	}
 	j.owedLocked()
-	r.tell = c.peer
+	r.tell, r.away = c.peer, j.awayLocked()
 	if failed {
-		for w := j.next; w != nil; w = w.next {
-			if w.state == jobWaiting {
-				w.state = jobRunning
-				c.waiting--
-				c.openBytes -= len(w.action.Body)
-				r.failed = append(r.failed, w)
-			}
-		}
+		r.failed = c.failLocked(j)
 	}
 	r.start = s.nextLocked(c)
 	return r
+}
+
+// failLocked takes the waiting jobs behind j, which failed.
+func (c *client) failLocked(j *job) (failed []*job) {
+	for w := j.next; w != nil; w = w.next {
+		if w.state == jobWaiting {
+			w.state = jobRunning
+			c.waiting--
+			c.openBytes -= len(w.action.Body)
+			failed = append(failed, w)
+		}
+	}
+	return failed
 }
 
 // slimLocked lets the memory of a large action go: of a processed one nothing but the ID is needed. (The ID
@@ -218,16 +254,16 @@ func (s *ledgerShard) slimLocked(j *job) {
 }
 
 // fail ends a job that settle returned as failed.
-func (l *ledger) fail(j *job, outcome *wire.Outgoing) (tell *peer) {
+func (l *ledger) fail(j *job, outcome *wire.Outgoing) (tell *peer, a away) {
 	s := l.shard(j.client.id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	if j.state == jobForgotten {
-		return nil
+		return nil, away{}
 	}
 	j.state, j.outcome = jobSettled, outcome
 	j.owedLocked()
-	return j.client.peer
+	return j.client.peer, j.awayLocked()
 }
 
 // counts are gauges: clients with remembered actions, actions remembered, and those of them without an outcome.

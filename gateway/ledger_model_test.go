@@ -281,7 +281,7 @@ func (m *match) endFailing(live *peer) {
 	m.last = "fail"
 	e := m.failing[0]
 	m.failing = m.failing[1:]
-	tell := m.book.fail(m.jobs[e], testOutcome(m.jobs[e].action.ID))
+	tell, _ := m.book.fail(m.jobs[e], testOutcome(m.jobs[e].action.ID))
 	if e.state == "forgotten" {
 		live = nil
 	} else {

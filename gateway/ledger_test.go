@@ -116,7 +116,7 @@ func TestLedgerFailureTakesTheWaiting(t *testing.T) {
 		t.Fatal("the queue stands")
 	}
 	for _, j := range s.failed {
-		if b.fail(j, testOutcome(j.action.ID)) != p {
+		if tell, _ := b.fail(j, testOutcome(j.action.ID)); tell != p {
 			t.Error("the client is not told")
 		}
 	}

@@ -16,7 +16,7 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	if old != nil {
 		old.replaced = true
 	}
@@ -25,13 +25,14 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 		return nil, nil
 	}
 	s.forgetSubscriptionsLocked(c)
-	c.peer, c.since = p, now
+	c.peer, c.since, c.moved = p, now, false
+	s.unstayLocked(c)
 	for j := c.first; j != nil; {
 		next := j.next
 		switch {
 		case j.state != jobSettled:
 		case j.confirmedLocked(synced):
-			s.forgetLocked(j)
+			s.confirmedLocked(j)
 		case !j.has:
 			outcomes, ids = append(outcomes, j.outcome), append(ids, j.action.ID)
 		}
@@ -44,26 +45,35 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 	return outcomes, ids
 }
 
-// detach says that p ended at now.
-func (l *ledger) detach(p *peer, now time.Duration) {
+// detach says that p ended at now. Among several servers it returns what the others are to know of the client, and
+// whether this one goes on to listen for it: until left is called.
+func (l *ledger) detach(p *peer, now time.Duration) (r wire.Record, stays bool) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	c := s.clients[id]
-	if c == nil || c.peer != p {
-		return
+	if c == nil || c.peer != p && (c.peer != nil || !c.moved || c.stays) {
+		return wire.Record{}, false
 	}
-	s.forgetSubscriptionsLocked(c)
-	c.peer, c.since = nil, now
+	if c.peer == p {
+		s.forgetSubscriptionsLocked(c)
+		c.peer, c.since = nil, now
+		if l.life != "" {
+			r = s.recordLocked(c, l.life)
+		}
+	}
+	c.stays = l.life != "" && c.first != nil
+	stays = c.stays
 	s.dropIfDoneLocked(c)
+	return r, stays
 }
 
 // sent notes that the outcome of an action left by p in the sync with number added.
 func (l *ledger) sent(p *peer, id wire.ActionID, added int64) {
 	s := l.shard(p.member.Node.Client())
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	if j := s.jobs[id]; j != nil && j.client.peer == p {
 		j.added = added
 	}
@@ -75,7 +85,7 @@ func (l *ledger) acknowledged(p *peer, actions []wire.ActionID, proof int64) (un
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	c := s.clients[id]
 	if c == nil || c.peer != p {
 		return load{}
@@ -95,7 +105,7 @@ func (l *ledger) confirm(p *peer, added int64) (more bool) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer l.unlock(s)
 	c := s.clients[id]
 	if c == nil || c.peer != p {
 		return false
@@ -105,7 +115,7 @@ func (l *ledger) confirm(p *peer, added int64) (more bool) {
 	for j := c.first; j != nil && j.state == jobSettled; {
 		next := j.next
 		if j.confirmedLocked(added) {
-			s.forgetLocked(j)
+			s.confirmedLocked(j)
 		} else if !j.has {
 			break
 		}
@@ -141,7 +151,8 @@ func (l *ledger) sweep(before time.Duration) {
 			}
 			s.dropIfDoneLocked(c)
 		}
-		s.mu.Unlock()
+		s.rotateLocked()
+		l.unlock(s)
 	}
 }
 
@@ -182,11 +193,15 @@ func (s *ledgerShard) forgetLocked(j *job) {
 	delete(s.jobs, j.action.ID)
 	j.unproveLocked()
 	j.client.unlinkLocked(j)
+	if j.state == jobElsewhere {
+		j.client.elsewhere--
+	}
 	j.state = jobForgotten
 }
 
 func (s *ledgerShard) dropIfDoneLocked(c *client) {
 	if c.first == nil && c.running == nil {
 		delete(s.clients, c.id)
+		s.unstayLocked(c)
 	}
 }

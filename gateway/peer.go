@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"logux-proxy/gateway/hub"
@@ -27,7 +28,11 @@ type peer struct {
 	pendingBytes int
 	// asking is the subscription that the back-end thinks about; nil for none. A client's actions are
 	// processed one after another, so there is at most one.
-	asking    *asking
+	asking *asking
+	// arrival is what the client's actions wait for after it has come here; nil for nothing.
+	arrival   *arrival
+	synced    int64         // the last number of ours that the client had when it connected
+	leaveAt   time.Duration // when it is closed after a gap; 0 for never
 	timer     time.Duration // what the connection's timer is set to
 	rateStart time.Duration // the running second of the action rate
 	rateCount int
@@ -39,7 +44,8 @@ type peer struct {
 	hasty   bool // too many actions in this second
 	unheard bool // nothing is read, because of full or hasty
 
-	replaced bool // the client has a newer connection; guarded by the ledger
+	arriving atomic.Bool // arrival is not nil
+	replaced bool        // the client has a newer connection; guarded by the ledger
 }
 
 // A delivery is one action on its way to one client.
@@ -117,10 +123,19 @@ const (
 // away is left alone: the timer looks again when it fires.
 func (p *peer) rearm() {
 	at := p.session.Deadline()
-	if p.hasty {
-		if next := p.rateStart + rateWindow; at == 0 || next < at {
+	earlier := func(next time.Duration) {
+		if at == 0 || next < at {
 			at = next
 		}
+	}
+	if p.hasty {
+		earlier(p.rateStart + rateWindow)
+	}
+	if p.arrival != nil {
+		earlier(p.arrival.until)
+	}
+	if p.leaveAt != 0 {
+		earlier(p.leaveAt)
 	}
 	if at != 0 && (p.timer == 0 || at < p.timer) {
 		p.timer = at

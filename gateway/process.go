@@ -34,6 +34,11 @@ type job struct {
 	proof      int64 // number of a sync written after our synced for it on via; 0 when that is not written
 	has        bool  // the client confirmed that it has the outcome
 	counted    int   // bytes, while it counts as unconfirmed; else 0
+
+	owner    wire.ServerID // who processes it, in jobElsewhere
+	recorded bool          // the store knows it
+	claimed  bool          // it is claimed, or about to be
+	ending   bool          // its outcome is known, and soon told
 }
 
 // run begins the work on j. It does not block; any goroutine may call it.
@@ -74,13 +79,12 @@ func (g *Gateway) answered(j *job, a wire.Answer) {
 
 // done takes the back-end's final word.
 func (j *job) done(a wire.Answer, err error) {
-	reason, cause := verdict(a, err)
-	j.settle(reason, cause)
+	j.settle(judge(a, err))
 }
 
-// verdict turns the back-end's final word into the reason of the undo, "" for none (PROTOCOL section 3,
+// judge turns the back-end's final word into the reason of the undo, "" for none (PROTOCOL section 3,
 // rule 6), and what is to be said about it.
-func verdict(a wire.Answer, err error) (wire.Reason, *cause) {
+func judge(a wire.Answer, err error) (wire.Reason, *cause) {
 	switch {
 	case err != nil:
 		return wire.ReasonError, &cause{err: err}
@@ -107,26 +111,45 @@ type cause struct {
 // settle ends j: with logux/processed where reason is "", else with a logux/undo to its author and to
 // everybody it went to. It lets the client's next action go on.
 func (j *job) settle(reason wire.Reason, why *cause) {
-	g := j.g
-	failed := reason != ""
-	var out *wire.Outgoing
-	if failed {
-		out = g.undo(j.action, reason)
-		if j.resent {
-			if err := g.publish(out, withoutAuthor(&j.targets, j.client.id), j.client.id); err != nil {
-				g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
-			}
-		}
-	} else {
-		out = g.processed(j.action.ID)
+	out := j.verdict(reason)
+	if !j.g.ledger.end(j) {
+		j.conclude(out, reason, why)
+		return
 	}
-	s := g.ledger.settle(j, out, failed)
+	j.g.settleClaim(j.asClaim(), out, func(kept *wire.Outgoing, taken bool) {
+		if taken {
+			if next := j.g.ledger.giveUp(j); next != nil {
+				next.run()
+			}
+			return
+		}
+		j.conclude(kept, reason, why)
+	})
+}
+
+// verdict makes the outcome of j for its author, and tells everybody else of an undo.
+func (j *job) verdict(reason wire.Reason) *wire.Outgoing {
+	g := j.g
+	if reason == "" {
+		return g.processed(j.action.ID)
+	}
+	out := g.undo(j.action, reason)
+	if j.resent {
+		author := j.action.ID.Client()
+		if err := g.publish(out, withoutAuthor(&j.targets, author), author); err != nil {
+			g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
+		}
+	}
+	return out
+}
+
+// conclude gives the outcome to the client and goes on with its next action.
+func (j *job) conclude(out *wire.Outgoing, reason wire.Reason, why *cause) {
+	s := j.g.ledger.settle(j, out, reason != "")
 	if !s.forgotten {
 		j.report(reason, why)
 	}
-	if s.tell != nil {
-		s.tell.h.loop.Post(&tell{p: s.tell, id: j.action.ID, out: out, debug: debugText(j, reason, why)})
-	}
+	j.tell(out, s.tell, s.away, debugText(j, reason, why))
 	for _, f := range s.failed {
 		f.failAfter(j)
 	}
@@ -138,9 +161,30 @@ func (j *job) settle(reason wire.Reason, why *cause) {
 // failAfter undoes a job that waited behind one that failed: its author wrote it believing in the first.
 func (j *job) failAfter(first *job) {
 	out := j.g.undo(j.action, wire.ReasonError)
-	j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})
-	if p := j.g.ledger.fail(j, out); p != nil {
-		p.h.loop.Post(&tell{p: p, id: j.action.ID, out: out})
+	conclude := func(out *wire.Outgoing, taken bool) {
+		if taken {
+			j.g.ledger.giveUp(j)
+			return
+		}
+		j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})
+		p, away := j.g.ledger.fail(j, out)
+		j.tell(out, p, away, "")
+	}
+	if j.g.ledger.end(j) {
+		j.g.settleClaim(j.asClaim(), out, conclude)
+		return
+	}
+	conclude(out, false)
+}
+
+// tell gives j's outcome to its client, wherever it is.
+func (j *job) tell(out *wire.Outgoing, p *peer, a away, debug string) {
+	if p != nil {
+		p.h.loop.Post(&tell{p: p, id: j.action.ID, out: out, debug: debug})
+		return
+	}
+	if a.moved || a.recorded {
+		j.g.tellElsewhere(j, out, a)
 	}
 }
 

@@ -64,8 +64,8 @@ func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.Clien
 	})
 }
 
-// Receive takes an envelope from another server.
-func (g *Gateway) Receive(e *wire.Envelope) {
+// receiveAction takes an action from another server.
+func (g *Gateway) receiveAction(e *wire.Envelope) {
 	out, err := wire.NewOutgoing(e.Action, g.cfg.Session.Server)
 	if err != nil {
 		g.log.Error("Action of another server could not be sent", zap.String("origin", string(e.Origin)), zap.Error(err))

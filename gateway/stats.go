@@ -22,6 +22,10 @@ type Stats struct {
 	Duplicates int64
 	// Routed counts receivers that actions were given to, Deliveries those written to connections.
 	Routed, Deliveries int64
+	// Handovers counts clients whose record was written, because they left with something open; Claims actions that were
+	// made safe before they were acknowledged; Orphans those of dead servers that were processed here; GapCloses
+	// connections closed because actions may be missing.
+	Handovers, Claims, Orphans, GapCloses int64
 	// Zombies counts connections replaced by a newer one of the same client.
 	Zombies int64
 
@@ -56,6 +60,10 @@ func (g *Gateway) Stats() Stats {
 		Duplicates: g.duplicates.Load(),
 		Routed:     g.matched.Load(),
 		Zombies:    g.zombies.Load(),
+		Handovers:  g.handovers.Load(),
+		Claims:     g.claims.Load(),
+		Orphans:    g.orphans.Load(),
+		GapCloses:  g.gapCloses.Load(),
 	}
 	for i, o := range Outcomes {
 		s.Actions[o] = g.outcomes[i].Load()

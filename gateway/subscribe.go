@@ -103,7 +103,7 @@ var errHole = errors.New("more was sent to the channel than may be kept for a cl
 // Run implements transport.Task.
 func (t *subscribed) Run(*transport.Loop) {
 	j, p, g := t.j, t.j.peer, t.j.g
-	reason, why := verdict(t.answer, t.err)
+	reason, why := judge(t.answer, t.err)
 	if a := p.asking; a != nil && a.j == j {
 		if a.hole && reason == "" {
 			reason, why = wire.ReasonError, &cause{err: errHole}

@@ -12,10 +12,14 @@ func ChannelTopic(channel string) Topic { return Topic("ch:" + channel) }
 // UserTopic is the topic of a user's connections.
 func UserTopic(user UserID) Topic { return Topic("u:" + user) }
 
+// AnonymousUser is the user ID of clients that nobody logged in by. All of them are one user, so that every
+// server has some.
+const AnonymousUser UserID = "anonymous"
+
 // ClientTopic is the topic that reaches a client: its user's, or one of its own when its ID has no
-// user part.
+// user part or the user is AnonymousUser, whose topic every server listens to.
 func ClientTopic(client ClientID) Topic {
-	if user := client.User(); user != "" {
+	if user := client.User(); user != "" && user != AnonymousUser {
 		return UserTopic(user)
 	}
 	return Topic("n:" + client)

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // What servers tell each other, and leave behind for each other, of one client.
@@ -16,6 +17,12 @@ type Record struct {
 
 // Empty reports whether r says nothing.
 func (r *Record) Empty() bool { return len(r.InFlight)+len(r.Outcomes) == 0 }
+
+// Mentions reports whether r says anything of an action.
+func (r *Record) Mentions(id ActionID) bool {
+	return slices.ContainsFunc(r.InFlight, func(f InFlight) bool { return f.ID == id }) ||
+		slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.ID == id })
+}
 
 // An InFlight is an action of which the outcome is not known yet.
 type InFlight struct {

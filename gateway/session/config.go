@@ -15,6 +15,8 @@ type Config struct {
 	Timeout        time.Duration // how long an answer to a ping or a sync may take
 	ConnectTimeout time.Duration // from the opening to connect
 	AckLimit       time.Duration // how long a synced waits for outcomes
+	// Claims: after AckLimit a synced goes on waiting, until all its actions have an outcome or are claimed (Ready.Overdue).
+	Claims bool
 
 	MaxPreAuth int // bytes kept before authentication
 	MaxHeaders int // bytes of the client's headers

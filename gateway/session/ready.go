@@ -17,6 +17,9 @@ type Ready struct {
 	Replay [][]byte
 	// Actions came with a sync, in order; each is to be Settled once.
 	Actions []Received
+	// Overdue are the client's actions that would have to be acknowledged now, and that have to be claimed before
+	// (Config.Claims); each that is, is to be Settled like one with an outcome.
+	Overdue []wire.ActionID
 	// Acknowledged are the client's actions in the syncs that what is to be sent acknowledges.
 	Acknowledged []wire.ActionID
 	// Confirmed is the number of a synced from the client: it has everything that was sent with
@@ -60,6 +63,8 @@ func (r *Ready) Reset() {
 	r.Auth, r.Replay = nil, nil
 	clear(r.Actions)
 	r.Actions = r.Actions[:0]
+	clear(r.Overdue)
+	r.Overdue = r.Overdue[:0]
 	clear(r.Acknowledged)
 	r.Acknowledged = r.Acknowledged[:0]
 	r.Confirmed, r.Close, r.Cause = 0, CloseNone, ""

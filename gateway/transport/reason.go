@@ -41,6 +41,10 @@ const (
 	CloseDrain
 	// CloseFlood is a peer that sent more than its limits allow.
 	CloseFlood
+	// CloseGap is a server that may have missed actions for its subscribers.
+	CloseGap
+	// CloseOperator is an operator's command.
+	CloseOperator
 
 	// CloseReasons is how many there are.
 	CloseReasons
@@ -52,6 +56,7 @@ var closeReasons = [CloseReasons]string{
 	CloseLoguxError: "loguxError", CloseTimeout: "timeout", CloseNoConnect: "noConnect",
 	CloseDenied: "denied", CloseBruteforce: "bruteforce", CloseBackendAway: "backendAway",
 	CloseZombie: "zombie", CloseDrain: "drain", CloseFlood: "flood",
+	CloseGap: "gap", CloseOperator: "operator",
 }
 
 // String is the reason's name in metrics and logs.

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/session"
+	"logux-proxy/gateway/transport"
+	"logux-proxy/wire"
+)
+
+// A client that connects may come from another server, and send actions again that are known there. So its server
+// announces it on the bus, hears what each server that remembers something knows, and looks into the store for what
+// those left behind that are gone. The client's actions wait for that; nothing else does.
+
+// An arrival is a client whose actions wait. Owned by the loop of its connection.
+type arrival struct {
+	turn    uint64
+	until   time.Duration // when they wait no longer
+	others  int           // answers to come; unknown at first, or if the bus does not know
+	answers int
+	fetched bool // the store was asked
+	held    []session.Received
+	bytes   int
+}
+
+const (
+	unknown = -1
+	// arrivalPatience is how long actions wait for answers that are known to come, and arrivalGlance how long they wait
+	// when it is not known how many come.
+	arrivalPatience = time.Second
+	arrivalGlance   = 200 * time.Millisecond
+	// fetchAgain is the time between two tries to read the record of a client while the store is away.
+	fetchAgain = time.Second
+)
+
+// arrive announces a client that has just connected here.
+func (h *handler) arrive(p *peer, synced int64) {
+	g := h.g
+	a := &arrival{turn: g.turns.Add(1), until: h.loop.Now() + arrivalPatience, others: unknown, fetched: g.cfg.Handovers == nil}
+	p.arrival, p.synced = a, synced
+	p.arriving.Store(true)
+	g.fetch(p)
+	g.cfg.Bus.Announce(&wire.Envelope{
+		Kind: wire.KindAttach, Origin: g.cfg.Session.Server, Seq: g.published.Add(1),
+		Targets: wire.Targets{Clients: []wire.ClientID{p.member.Node.Client()}},
+		Note:    &wire.Note{Server: g.cfg.Life, Turn: a.turn},
+	}, func(others int) { h.loop.Post(&announced{p: p, a: a, others: others}) })
+}
+
+// fetch asks the store about p's client.
+func (g *Gateway) fetch(p *peer) {
+	if g.cfg.Handovers == nil {
+		return
+	}
+	g.cfg.Handovers.Fetch(p.member.Node.Client(), func(r wire.Record, err error) {
+		p.h.loop.Post(&fetched{p: p, record: r, err: err})
+	})
+}
+
+// announced says how many servers answer.
+type announced struct {
+	p      *peer
+	a      *arrival
+	others int
+}
+
+// Run implements transport.Task.
+func (t *announced) Run(l *transport.Loop) {
+	a := t.a
+	if t.p.arrival != a {
+		return
+	}
+	a.others = t.others
+	if t.others == unknown {
+		a.until = min(a.until, l.Now()+arrivalGlance)
+		t.p.rearm()
+	}
+	t.p.h.arrived(t.p)
+}
+
+// fetched brings what the store knows.
+type fetched struct {
+	p      *peer
+	record wire.Record
+	err    error
+}
+
+// Run implements transport.Task.
+func (t *fetched) Run(*transport.Loop) {
+	p := t.p
+	if p.closed {
+		return
+	}
+	if t.err != nil {
+		p.h.g.log.Debug("Record of a client could not be read", p.who(), zap.Error(t.err))
+		time.AfterFunc(fetchAgain, func() { p.h.loop.Post(&refetch{p}) })
+	} else {
+		p.h.merge(p, &t.record, "")
+	}
+	if p.arrival != nil {
+		p.arrival.fetched = true
+		p.h.arrived(p)
+	}
+}
+
+// refetch asks the store again: what it knows is still good when the client's actions wait no longer.
+type refetch struct{ p *peer }
+
+// Run implements transport.Task.
+func (t *refetch) Run(*transport.Loop) {
+	if !t.p.closed {
+		t.p.h.g.fetch(t.p)
+	}
+}
+
+// recordCame brings what another server knows.
+type recordCame struct {
+	p      *peer
+	client wire.ClientID
+	note   *wire.Note
+}
+
+// Run implements transport.Task.
+func (t *recordCame) Run(*transport.Loop) {
+	p := t.p
+	p.h.merge(p, &wire.Record{Client: t.client, InFlight: t.note.InFlight, Outcomes: t.note.Outcomes}, t.note.Server)
+	if a := p.arrival; a != nil && a.turn == t.note.Turn {
+		a.answers++
+		p.h.arrived(p)
+	}
+}
+
+// merge adds what is known elsewhere to what is known here.
+func (h *handler) merge(p *peer, r *wire.Record, from wire.ServerID) {
+	h.g.follow(h.g.ledger.merge(p, p.synced, r, from))
+}
+
+// arrived lets the client's actions go on when there is nothing more to hear or they have waited long enough.
+func (h *handler) arrived(p *peer) {
+	a := p.arrival
+	heard := a.fetched && a.others != unknown && a.answers >= a.others
+	if !heard && h.loop.Now() < a.until {
+		return
+	}
+	p.arrival = nil
+	p.arriving.Store(false)
+	if len(a.held) > 0 {
+		p.full = false
+		h.take(p, a.held)
+		p.limitReading()
+	}
+}
+
+// receiveActions takes the client's actions, or holds them back while it arrives.
+func (h *handler) receiveActions(p *peer, actions []session.Received) {
+	a := p.arrival
+	if a == nil {
+		h.take(p, actions)
+		return
+	}
+	a.held = append(a.held, actions...)
+	for i := range actions {
+		a.bytes += len(actions[i].Action.Body)
+	}
+	if len(a.held) >= h.g.cfg.MaxQueue || a.bytes >= h.g.cfg.MaxQueueBytes {
+		p.full = true
+		p.limitReading()
+	}
+}

@@ -1,0 +1,201 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"logux-proxy/gateway/transport"
+	"logux-proxy/wire"
+)
+
+// Receive takes an envelope from another server. It does not block; any goroutine may call it, those of one server
+// one after another.
+func (g *Gateway) Receive(e *wire.Envelope) {
+	switch e.Kind {
+	case wire.KindAction:
+		g.receiveAction(e)
+	case wire.KindAttach:
+		g.leave(e.Targets.Clients[0], e.Note)
+	case wire.KindRecord:
+		g.receiveRecord(e.Targets.Clients[0], e.Note)
+	case wire.KindOutcome:
+		for i := range e.Note.Outcomes {
+			g.receiveOutcome(e.Targets.Clients[0], &e.Note.Outcomes[i])
+		}
+	case wire.KindDisconnect:
+		g.disconnect(&e.Targets)
+	}
+}
+
+// leave gives a client to the server where it has connected, and tells it what is remembered here.
+func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
+	if g.cfg.Life == "" {
+		return
+	}
+	answer := func(r wire.Record) {
+		g.tellServers(wire.KindRecord, client, &wire.Note{
+			Server: g.cfg.Life, To: to.Server, Turn: to.Turn, InFlight: r.InFlight, Outcomes: r.Outcomes,
+		})
+	}
+	old := g.connection(client)
+	if old != nil {
+		// Both servers announce it at the same time: one of them has to keep it, and both take the same one.
+		if old.arriving.Load() && g.cfg.Life > to.Server {
+			answer(wire.Record{Client: client})
+			return
+		}
+		g.zombies.Add(1)
+		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
+	}
+	r := g.ledger.release(client, old)
+	if r.Empty() || g.cfg.Handovers == nil {
+		answer(r)
+		return
+	}
+	// First the store: the other server may confirm what it hears, and may die.
+	g.handovers.Add(1)
+	g.cfg.Handovers.Store(r, func(err error) {
+		if err != nil {
+			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(client)), zap.Error(err))
+		}
+		answer(r)
+	})
+}
+
+// store writes what is known of a client that left.
+func (g *Gateway) store(r wire.Record) {
+	if g.cfg.Handovers == nil {
+		return
+	}
+	g.handovers.Add(1)
+	g.cfg.Handovers.Store(r, func(err error) {
+		if err != nil {
+			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(r.Client)), zap.Error(err))
+		}
+	})
+}
+
+// connection is the client's connection here; nil when there is none.
+func (g *Gateway) connection(client wire.ClientID) *peer {
+	if m := g.hub.Client(client); m != nil {
+		return m.Peer
+	}
+	return nil
+}
+
+func (g *Gateway) receiveRecord(client wire.ClientID, n *wire.Note) {
+	if n.To != g.cfg.Life || g.cfg.Life == "" {
+		return
+	}
+	if p := g.connection(client); p != nil {
+		p.h.loop.Post(&recordCame{p: p, client: client, note: n})
+	}
+}
+
+func (g *Gateway) receiveOutcome(client wire.ClientID, o *wire.Outcome) {
+	if g.cfg.Life != "" {
+		g.follow(g.ledger.outcome(client, g.connection(client), o))
+	}
+}
+
+// follow does what follows from what another server said.
+func (g *Gateway) follow(n news) {
+	if n.tell != nil {
+		for _, j := range n.outcomes {
+			n.tell.h.loop.Post(&tell{p: n.tell, id: j.action.ID, out: j.outcome})
+		}
+	}
+	for _, f := range n.failed {
+		f.job.failAfter(f.first)
+	}
+	if n.start != nil {
+		n.start.run()
+	}
+}
+
+// tellElsewhere writes the outcome of a job whose client is not here where it finds it: into its record, and, if it is
+// at another server, onto the bus.
+func (g *Gateway) tellElsewhere(j *job, out *wire.Outgoing, a away) {
+	client := j.client.id
+	publish := func(o wire.Outcome) {
+		if a.moved {
+			g.tellServers(wire.KindOutcome, client, &wire.Note{Server: g.cfg.Life, Outcomes: []wire.Outcome{o}})
+			g.ledger.published(j)
+		}
+	}
+	o := wire.Outcome{ID: j.action.ID, Action: wire.AppendAction(nil, out.Action)}
+	if g.cfg.Handovers == nil {
+		publish(o)
+		return
+	}
+	g.cfg.Handovers.Settle(client, o, publish)
+}
+
+// tellServers publishes a note about a client.
+func (g *Gateway) tellServers(kind wire.EnvelopeKind, client wire.ClientID, n *wire.Note) {
+	err := g.cfg.Bus.Publish(&wire.Envelope{
+		Kind: kind, Origin: g.cfg.Session.Server, Seq: g.published.Add(1),
+		Targets: wire.Targets{Clients: []wire.ClientID{client}}, Note: n,
+	})
+	if err != nil {
+		g.log.Error("The other servers could not be told of a client", zap.String("clientId", string(client)), zap.Error(err))
+	}
+}
+
+const (
+	// inquireEvery is how often it is looked after actions in flight at servers that are gone, and inquireAlive at those
+	// that are there: their outcome may have got lost on the way.
+	inquireEvery = time.Second
+	inquireAlive = 10 * time.Second
+	// inquireLimit is when an action in flight elsewhere is taken for lost, whatever the others say. A back-end that has
+	// not answered until then has been given up.
+	inquireLimit = 150 * time.Second
+)
+
+// inquire looks after actions in flight elsewhere until ctx ends.
+func (g *Gateway) inquire(ctx context.Context) {
+	if g.cfg.Life == "" || g.cfg.Handovers == nil {
+		return
+	}
+	tick := time.NewTicker(inquireEvery)
+	defer tick.Stop()
+	asked := make(map[wire.ActionID]time.Time)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			absences := g.ledger.absences()
+			if len(absences) == 0 {
+				clear(asked)
+			}
+			for _, a := range absences {
+				last := asked[a.ID]
+				if last.IsZero() {
+					last = a.since
+				}
+				if g.cfg.Alive(a.Owner) && now.Sub(last) < inquireAlive {
+					continue
+				}
+				asked[a.ID] = now
+				g.inquireOne(a, now.Sub(a.since) > inquireLimit)
+			}
+		}
+	}
+}
+
+// inquireOne asks the store about one action; late says that there is no more waiting.
+func (g *Gateway) inquireOne(a absence, late bool) {
+	g.cfg.Handovers.Inquire(a.client, a.InFlight, func(o *wire.Outcome, lost bool, err error) {
+		switch {
+		case o != nil:
+			g.receiveOutcome(a.client, o)
+		case lost && err == nil || late:
+			if next := g.ledger.lost(a.client, a.ID); next != nil {
+				next.run()
+			}
+		}
+	})
+}
