@@ -20,6 +20,12 @@ type Deliverer interface {
 	Deliver(a *wire.Action, t *wire.Targets) error
 }
 
+// AttemptsCount counts wrong secrets by address. *Attempts is one.
+type AttemptsCount interface {
+	Blocked(ip netip.Addr) bool
+	Failed(ip netip.Addr)
+}
+
 // ControlConfig says who may call the control API.
 type ControlConfig struct {
 	Secrets []string
@@ -29,7 +35,7 @@ type ControlConfig struct {
 	// MaxDepth of the JSON [64].
 	MaxDepth int
 	// Attempts is shared with the WebSocket side; nil counts for itself.
-	Attempts *Attempts
+	Attempts AttemptsCount
 	// Deliverer gets the actions; nil leaves only the pages, where the control API has a port of its own.
 	Deliverer Deliverer
 	// Addr finds the caller's address: the socket's peer, or what a trusted proxy says. nil means the socket's peer.

@@ -194,7 +194,11 @@ func (j *joiner) round(ctx context.Context, everybody bool) {
 		return
 	}
 	alone := len(j.m.view.current.Load().peers) == 0
-	if alone && !j.alone && len(j.seeds) > 0 {
+	switch {
+	case !alone || j.alone || len(j.seeds) == 0:
+	case len(addrs) == 0 && len(j.failed) == 0:
+		j.log.Info("This is the first server: all names lead to it alone")
+	default:
 		j.log.Warn("No other server was found; this one goes on alone and keeps looking", zap.Int("asked", len(addrs)), zap.Error(last))
 	}
 	j.alone = alone
@@ -235,8 +239,9 @@ func (j *joiner) resolve(ctx context.Context) (all []netip.AddrPort) {
 		ips, err := j.m.cfg.Resolver.LookupNetIP(ctx, "ip", s.host)
 		cancel()
 		if failed := err != nil; failed != j.failed[s.host] {
-			j.failed[s.host] = failed
+			delete(j.failed, s.host)
 			if failed {
+				j.failed[s.host] = true
 				j.log.Warn("Looking up the other servers failed; it is tried again", zap.String("name", s.host), zap.Error(err))
 			}
 		}

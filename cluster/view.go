@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"logux-proxy/wire"
 )
@@ -16,6 +17,8 @@ type Member struct {
 	ID   wire.ServerID
 	Addr netip.AddrPort // where it gossips
 	Meta Meta
+	// Since is when it became a member, by this server's clock.
+	Since time.Time
 }
 
 // A View is who was in the cluster at one moment. It never changes: Changed says when it is out of date.
@@ -63,6 +66,9 @@ func (v *viewer) set(m Member) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old, known := v.members[m.ID]
+	if m.Since = old.Since; !known {
+		m.Since = time.Now()
+	}
 	if known && old == m {
 		return true
 	}

@@ -11,16 +11,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// A part of the node says whether it can serve. Ready returns nil, or why it cannot; it must not
-// block.
+// A part of the node says whether it can serve. Neither function may block.
 type part struct {
-	name  string
-	ready func() error
+	name   string
+	ready  func() error  // nil, or why it cannot
+	detail func() string // what there is to know besides; nil for nothing
 }
 
-// newAdmin opens the listener for the operator: /healthz, /readyz, /metrics and /debug/pprof. It returns nil
-// when the setting says off.
-func newAdmin(c *Config, parts []part, metrics http.Handler, log *zap.Logger) (*httpListener, error) {
+// adminPages are what the admin listener serves, beside /healthz and /debug/pprof.
+type adminPages struct {
+	parts      []part       // for /readyz
+	metrics    http.Handler // /metrics
+	cluster    http.Handler // /cluster and /cluster.json
+	disconnect http.Handler // POST /disconnect
+}
+
+// newAdmin opens the listener for the operator. It returns nil when the setting says off.
+func newAdmin(c *Config, pages adminPages, log *zap.Logger) (*httpListener, error) {
 	addr := c.adminAddr()
 	if addr == "" {
 		return nil, nil
@@ -29,15 +36,18 @@ func newAdmin(c *Config, parts []part, metrics http.Handler, log *zap.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	l.server.Handler = adminHandler(parts, metrics, l.listener.Addr())
+	l.server.Handler = adminHandler(pages, l.listener.Addr())
 	return l, nil
 }
 
-func adminHandler(parts []part, metrics http.Handler, addr net.Addr) http.Handler {
+func adminHandler(pages adminPages, addr net.Addr) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { writeReadiness(w, r, parts) })
-	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { writeReadiness(w, r, pages.parts) })
+	mux.Handle("GET /metrics", pages.metrics)
+	mux.Handle("GET /cluster", pages.cluster)
+	mux.Handle("GET /cluster.json", pages.cluster)
+	mux.Handle("POST /disconnect", pages.disconnect)
 	// Not pprof.Cmdline: a secret may be among the arguments.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", http.NotFound)
@@ -46,7 +56,7 @@ func adminHandler(parts []part, metrics http.Handler, addr net.Addr) http.Handle
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/debug/pprof/\n")
+		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/cluster\n/cluster.json\n/disconnect (POST)\n/debug/pprof/\n")
 	})
 	return notFromWebPages(mux, addr)
 }
@@ -79,9 +89,10 @@ func loopbackHost(host string) bool {
 // writeReadiness answers 200 when all parts are ready and 503 otherwise, with a line for each.
 func writeReadiness(w http.ResponseWriter, r *http.Request, parts []part) {
 	type state struct {
-		Name  string `json:"name"`
-		Ready bool   `json:"ready"`
-		Why   string `json:"why,omitempty"`
+		Name   string `json:"name"`
+		Ready  bool   `json:"ready"`
+		Why    string `json:"why,omitempty"`
+		Detail string `json:"detail,omitempty"`
 	}
 	all := struct {
 		Ready bool    `json:"ready"`
@@ -91,6 +102,9 @@ func writeReadiness(w http.ResponseWriter, r *http.Request, parts []part) {
 		s := state{Name: p.name, Ready: true}
 		if err := p.ready(); err != nil {
 			s.Ready, s.Why, all.Ready = false, oneLine(cut(err.Error(), maxLogField)), false
+		}
+		if p.detail != nil {
+			s.Detail = p.detail()
 		}
 		all.Parts = append(all.Parts, s)
 	}
@@ -108,10 +122,14 @@ func writeReadiness(w http.ResponseWriter, r *http.Request, parts []part) {
 	for _, s := range all.Parts {
 		text.WriteString(s.Name + ": ")
 		if s.Ready {
-			text.WriteString("ready\n")
+			text.WriteString("ready")
 		} else {
-			text.WriteString("not ready, " + s.Why + "\n")
+			text.WriteString("not ready, " + s.Why)
 		}
+		if s.Detail != "" {
+			text.WriteString(" (" + s.Detail + ")")
+		}
+		text.WriteByte('\n')
 	}
 	if all.Ready {
 		text.WriteString("ready\n")

@@ -29,18 +29,23 @@ func ask(t *testing.T, h http.Handler, method, path string, header ...string) *h
 	return w
 }
 
+var noPages = adminPages{metrics: http.NotFoundHandler(), cluster: http.NotFoundHandler(), disconnect: http.NotFoundHandler()}
+
 var loopbackListener = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 31338}
 
 func TestAdminPages(t *testing.T) {
 	var backendTrouble error
-	h := adminHandler([]part{
-		{"gateway", func() error { return nil }},
-		{"drain", func() error { return backendTrouble }},
-	}, newMetrics(func() int64 { return 7 }).handler(), loopbackListener)
+	pages := noPages
+	pages.parts = []part{
+		{"gateway", func() error { return nil }, nil},
+		{"drain", func() error { return backendTrouble }, func() string { return "since 5 s" }},
+	}
+	pages.metrics = newMetrics(func() int64 { return 7 }).handler()
+	h := adminHandler(pages, loopbackListener)
 
 	for path, want := range map[string]string{
 		"/healthz":                      "ok\n",
-		"/readyz":                       "gateway: ready\ndrain: ready\nready\n",
+		"/readyz":                       "gateway: ready\ndrain: ready (since 5 s)\nready\n",
 		"/metrics":                      "\nlogux_log_dropped_lines_total 7\n",
 		"/debug/pprof/":                 "goroutine",
 		"/debug/pprof/heap?debug=1":     "heap profile",
@@ -61,19 +66,20 @@ func TestAdminPages(t *testing.T) {
 	}
 
 	backendTrouble = errors.New("stopping\nnow")
-	if w := ask(t, h, "GET", "/readyz"); w.Code != http.StatusServiceUnavailable || w.Body.String() != "gateway: ready\ndrain: not ready, stopping\\nnow\nnot ready\n" {
+	if w := ask(t, h, "GET", "/readyz"); w.Code != http.StatusServiceUnavailable || w.Body.String() != "gateway: ready\ndrain: not ready, stopping\\nnow (since 5 s)\nnot ready\n" {
 		t.Errorf("not ready: %d %q", w.Code, w.Body)
 	}
 	w := ask(t, h, "GET", "/readyz", "Accept", "application/json")
 	var got struct {
 		Ready bool
 		Parts []struct {
-			Name  string
-			Ready bool
-			Why   string
+			Name   string
+			Ready  bool
+			Why    string
+			Detail string
 		}
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusServiceUnavailable || got.Ready || len(got.Parts) != 2 || got.Parts[1].Why == "" || !got.Parts[0].Ready {
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusServiceUnavailable || got.Ready || len(got.Parts) != 2 || got.Parts[1].Why == "" || got.Parts[1].Detail != "since 5 s" || !got.Parts[0].Ready {
 		t.Errorf("JSON: %v %d %s", err, w.Code, w.Body)
 	}
 	if w := ask(t, h, "GET", "/healthz"); w.Code != http.StatusOK {
@@ -84,7 +90,7 @@ func TestAdminPages(t *testing.T) {
 // A page in the operator's browser must not reach the listener, by its loopback address or by a
 // name that points to it.
 func TestAdminRefusesWebPages(t *testing.T) {
-	h := adminHandler(nil, http.NotFoundHandler(), loopbackListener)
+	h := adminHandler(noPages, loopbackListener)
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Host", "evil.example"}, {"Host", "evil.example:31338"}, {"Host", "127.0.0.1.evil.example"},
 	} {
@@ -97,7 +103,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 			t.Errorf("%v: %d", header, w.Code)
 		}
 	}
-	public := adminHandler(nil, http.NotFoundHandler(), &net.TCPAddr{IP: net.IPv4zero, Port: 1})
+	public := adminHandler(noPages, &net.TCPAddr{IP: net.IPv4zero, Port: 1})
 	if w := ask(t, public, "GET", "/healthz", "Host", "pod.cluster.local"); w.Code != http.StatusOK {
 		t.Errorf("a name on a public listener: %d", w.Code)
 	}
@@ -105,7 +111,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 
 func TestAdminListener(t *testing.T) {
 	c := mustLoad(t, with("LOGUX_ADMIN_ADDR", "127.0.0.1:0"))
-	a, err := newAdmin(c, nil, http.NotFoundHandler(), zap.NewNop())
+	a, err := newAdmin(c, noPages, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +130,7 @@ func TestAdminListener(t *testing.T) {
 		t.Error(err)
 	}
 
-	_, err = newAdmin(mustLoad(t, with("LOGUX_ADMIN_ADDR", a.addr())), nil, http.NotFoundHandler(), zap.NewNop())
+	_, err = newAdmin(mustLoad(t, with("LOGUX_ADMIN_ADDR", a.addr())), noPages, zap.NewNop())
 	checkSettingError(t, err, "admin-addr", "another program listens")
 
 	cancel()
@@ -133,7 +139,7 @@ func TestAdminListener(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 
-	off, err := newAdmin(mustLoad(t, with("LOGUX_ADMIN_ADDR", "off")), nil, nil, zap.NewNop())
+	off, err := newAdmin(mustLoad(t, with("LOGUX_ADMIN_ADDR", "off")), noPages, zap.NewNop())
 	if off != nil || err != nil || off.addr() != "" || off.Run(t.Context()) != nil {
 		t.Errorf("off: %v, %v", off, err)
 	}

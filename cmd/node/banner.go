@@ -6,10 +6,13 @@ import (
 	"go.uber.org/zap"
 )
 
+// addresses are those that were bound; "" for those that have no listener of their own.
+type addresses struct{ listen, control, admin, gossip string }
+
 // logStart logs what runs, where, and what to do next, once everything listens; then the warnings
-// about settings, which a start that fails over another setting does not show. The addresses are those that were bound; control and admin are "" when they have no listener of
-// their own.
-func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
+// about settings, which a start that fails over another setting does not show.
+func logStart(log *zap.Logger, c *Config, a addresses) {
+	listen, control, admin := a.listen, a.control, a.admin
 	scheme, web := "ws://", "http://"
 	if c.Key != "" {
 		scheme, web = "wss://", "https://"
@@ -34,6 +37,12 @@ func logStart(log *zap.Logger, c *Config, listen, control, admin string) {
 	}
 	if admin != "" {
 		fields = append(fields, zap.String("admin", "http://"+admin+"/"))
+	}
+	if c.Redis != nil {
+		fields = append(fields, zap.Stringer("redis", c.Redis))
+	}
+	if a.gossip != "" {
+		fields = append(fields, zap.String("cluster", c.Cluster), zap.String("gossip", a.gossip), zap.String("join", strings.Join(c.Join, ", ")))
 	}
 	fields = append(fields, zap.Int("maxConnections", connectionLimit(c.MaxConnections)))
 	hint := "Set LOGUX_CONTROL_SECRET of the back-end to the same secret."

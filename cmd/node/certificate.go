@@ -86,9 +86,15 @@ func (c *certificate) reloadLocked() {
 // state is that of the certificate's and the key's file; a missing file has the zero state.
 func (c *certificate) state() (files [2]fileState) {
 	for i, path := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(path); err == nil {
-			files[i] = fileState{info.ModTime(), info.Size()}
-		}
+		files[i] = stateOf(path)
 	}
 	return files
+}
+
+func stateOf(path string) fileState {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileState{}
+	}
+	return fileState{info.ModTime(), info.Size()}
 }

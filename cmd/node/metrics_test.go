@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"logux-proxy/backend"
+	"logux-proxy/cluster"
 	"logux-proxy/gateway"
 	"logux-proxy/gateway/transport"
 	"logux-proxy/wire"
@@ -31,6 +32,25 @@ func watched(ts transport.Stats, gs gateway.Stats, bs backend.Stats) *metrics {
 	m.watchTransport(func() transport.Stats { return ts }, 2)
 	m.watchGateway(func() gateway.Stats { return gs })
 	m.watchBackend(func() backend.Stats { return bs })
+	m.watchBus(func() cluster.BusStats {
+		return cluster.BusStats{
+			Published: 101, Received: 102, Duplicates: 103, Undecodable: 104, Gaps: 105, Healed: 106, Lost: 107, Replayed: 108, Direct: 109, Pages: 110,
+			Reconnects: 111, Expired: 112, Overflows: 113, Topics: 114, Joins: 115, Healing: 116, State: cluster.BusDegraded,
+			Connections: []cluster.BusConnection{
+				{Redis: "a:6379", Healthy: true, Waiting: 117, RoundTrip: time.Millisecond, Lag: 2 * time.Second}, {Redis: "b:1"}, {Redis: "a:6379"},
+			},
+		}
+	})
+	m.watchHandovers(func() cluster.HandoversStats {
+		return cluster.HandoversStats{Claims: 120, Orphans: 121, Late: 122, Takeovers: 123, Lost: 124, Rewritten: 125}
+	})
+	m.watchMembers(func() cluster.MembersStats {
+		return cluster.MembersStats{Members: 130, Joins: 131, Leaves: 132, Refused: 133, Cut: 134, Strange: 135, Metas: 136, Score: 137}
+	})
+	m.watchLinks(func() cluster.LinksStats {
+		return cluster.LinksStats{Links: 140, Queued: 141, Sent: 142, Received: 143, Resent: 144, Dropped: 145, Refused: 146, Malformed: 147}
+	})
+	m.watchAttempts(func() cluster.AttemptsStats { return cluster.AttemptsStats{Told: 150, Heard: 151, Dropped: 152} })
 	return m
 }
 
@@ -120,6 +140,18 @@ func TestMetricsValues(t *testing.T) {
 		"logux_backend_retries_total 54", "logux_backend_ignored_answers_total 55", "logux_backend_locked 1",
 		`logux_action_seconds_sum{outcome="processed"} 0.02`, `logux_auth_seconds_sum{outcome="denied"} 1`,
 		`logux_backend_request_seconds_sum{status="2xx"} 2`, `logux_backend_request_seconds_count{status="none"} 1`,
+		"logux_bus_published_total 101", "logux_bus_received_total 102", "logux_bus_duplicates_total 103", "logux_bus_undecodable_total 104", "logux_bus_gaps_total 105",
+		"logux_bus_healed_total 106", "logux_bus_lost_total 107", "logux_bus_replayed_total 108", "logux_bus_direct_total 109", "logux_bus_pages_total 110",
+		"logux_bus_reconnects_total 111", "logux_bus_expired_total 112", "logux_bus_overflows_total 113", "logux_bus_topics 114", "logux_bus_joins 115", "logux_bus_healing 116",
+		`logux_bus_state{state="ok"} 0`, `logux_bus_state{state="degraded"} 1`, `logux_bus_state{state="down"} 0`,
+		`logux_redis_healthy{redis="a:6379"} 1`, `logux_redis_healthy{redis="b:1"} 0`, `logux_redis_waiting_envelopes{redis="a:6379"} 117`,
+		`logux_redis_round_trip_seconds{redis="a:6379"} 0.001`, `logux_redis_lag_seconds{redis="a:6379"} 2`,
+		"logux_claims 120", "logux_claims_orphaned 121", "logux_claims_late 122", "logux_takeovers_total 123", "logux_claims_lost_total 124", "logux_claims_rewritten_total 125",
+		"logux_members 130", "logux_members_joined_total 131", "logux_members_left_total 132", "logux_members_refused_total 133", "logux_gossip_streams_cut_total 134",
+		"logux_gossip_strange_total 135", "logux_gossip_updates_total 136", "logux_gossip_score 137",
+		"logux_links 140", "logux_links_waiting_bytes 141", "logux_links_sent_total 142", "logux_links_received_total 143", "logux_links_resent_total 144", "logux_links_dropped_total 145",
+		"logux_links_refused_total 146", "logux_links_malformed_total 147",
+		"logux_wrong_attempts_told_total 150", "logux_wrong_attempts_heard_total 151", "logux_wrong_attempts_dropped_total 152",
 		"logux_backend_first_byte_seconds_count 1", "logux_backend_request_commands_sum 4",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {

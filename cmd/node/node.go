@@ -22,8 +22,10 @@ type node struct {
 	// Static
 	config  *Config
 	log     *zap.Logger
+	start   time.Time
 	backend *backend.Client
 	gateway *gateway.Gateway
+	cluster *clusterNode // nil for a single node
 	server  *transport.Server
 	control *httpListener // nil when the control API shares the WebSocket's port
 	admin   *httpListener // nil when it is off
@@ -43,7 +45,7 @@ func runNode(ctx context.Context, c *Config, log *zap.Logger, m *metrics) error 
 // newNode builds the packages and opens the listeners, so that a wrong setting or a taken port ends
 // the start. Nothing serves yet.
 func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
-	n := &node{config: c, log: log}
+	n := &node{config: c, log: log, start: time.Now()}
 	attempts := backend.NewAttempts(nil)
 	bc, err := backendConfig(c, m, log)
 	if err != nil {
@@ -56,18 +58,27 @@ func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	gc.Backend, gc.Bus, gc.Attempts = n.backend, cluster.Alone{}, attempts
-	if n.gateway, err = gateway.New(gc); err != nil {
-		return nil, err
+	var shared backend.AttemptsCount = attempts
+	gc.Backend, gc.Bus = n.backend, cluster.Alone{}
+	if c.Redis != nil {
+		if n.cluster, err = newClusterNode(c, attempts, log); err != nil {
+			return nil, err
+		}
+		n.cluster.configure(&gc)
+		shared = n.cluster.count(attempts)
 	}
-	if err := n.listen(attempts, m); err != nil {
+	gc.Attempts = shared
+	if n.gateway, err = gateway.New(gc); err == nil {
+		err = n.listen(shared, m)
+	}
+	if err != nil {
 		return nil, errors.Join(err, n.abandon())
 	}
 	return n, nil
 }
 
 // listen opens the listeners: WebSocket, control API, admin.
-func (n *node) listen(attempts *backend.Attempts, m *metrics) error {
+func (n *node) listen(attempts backend.AttemptsCount, m *metrics) error {
 	c := n.config
 	cc := controlConfig(c, n.log)
 	cc.Attempts = attempts
@@ -92,16 +103,32 @@ func (n *node) listen(attempts *backend.Attempts, m *metrics) error {
 	m.watchTransport(n.server.Stats, len(n.server.Loops()))
 	m.watchGateway(n.gateway.Stats)
 	m.watchBackend(n.backend.Stats)
-	n.admin, err = newAdmin(c, []part{{"connections", n.ready}}, m.handler(), n.log)
+	n.admin, err = newAdmin(c, n.pages(m), n.log)
 	return err
+}
+
+// pages are those of the admin listener.
+func (n *node) pages(m *metrics) adminPages {
+	parts := []part{{"connections", n.ready, nil}}
+	if n.cluster != nil {
+		m.watchCluster(n.cluster)
+		parts = append(parts, part{"cluster", n.cluster.ready, n.cluster.detail})
+	}
+	return adminPages{
+		parts: parts, metrics: m.handler(),
+		cluster: clusterPage(n.overview), disconnect: disconnectHandler(n.gateway, n.log),
+	}
 }
 
 // abandon gives back what a failed start opened.
 func (n *node) abandon() error {
 	n.backend.Close()
 	var err error
+	if n.cluster != nil {
+		err = n.cluster.abandon()
+	}
 	if n.control != nil {
-		err = n.control.Close()
+		err = errors.Join(err, n.control.Close())
 	}
 	if n.server != nil {
 		n.server.StopAccepting()
@@ -120,8 +147,9 @@ func (n *node) ready() error {
 }
 
 // Run serves until ctx ends and then stops in order: readiness fails; load balancers get time to notice; no
-// new connection comes in; the clients are closed bit by bit; the listeners, the back-end's client and last the
-// admin listener, which an operator may want to look at meanwhile. It also ends when a listener fails.
+// new connection comes in; the clients are closed bit by bit; then the listeners end, the back-end's client, what
+// connects the node with others, and last the admin listener, which an operator may want to look at meanwhile. It also ends
+// when a listener fails.
 func (n *node) Run(ctx context.Context) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -140,9 +168,13 @@ func (n *node) Run(ctx context.Context) error {
 	stopAdmin := serve(n.admin.Run)
 	stopSweep := serve(func(ctx context.Context) error { n.gateway.Run(ctx); return nil })
 	stopGivingBack := serve(func(ctx context.Context) error { giveBack(ctx); return nil })
+	stopCluster := func() {}
+	if n.cluster != nil {
+		stopCluster = n.cluster.serve(n.gateway, serve)
+	}
 	stopServer := serve(n.server.Run)
 	stopControl := serve(n.control.Run)
-	logStart(n.log, n.config, n.server.Addr().String(), n.control.addr(), n.admin.addr())
+	logStart(n.log, n.config, addresses{n.server.Addr().String(), n.control.addr(), n.admin.addr(), n.cluster.addr()})
 
 	<-ctx.Done()
 	err := context.Cause(ctx)
@@ -155,6 +187,7 @@ func (n *node) Run(ctx context.Context) error {
 	stopSweep()
 	stopGivingBack()
 	n.backend.Close()
+	stopCluster()
 	stopAdmin()
 	running.Wait()
 	n.log.Info("Logux proxy stopped")
@@ -165,6 +198,7 @@ func (n *node) Run(ctx context.Context) error {
 func (n *node) drain() {
 	c := n.config
 	n.draining.Store(true)
+	n.cluster.draining()
 	n.log.Info("Logux proxy is stopping", zap.Duration("grace", c.DrainGrace), zap.Duration("drain", c.DrainTime),
 		zap.Int64("clients", n.gateway.Stats().Members))
 	time.Sleep(c.DrainGrace)
@@ -173,6 +207,23 @@ func (n *node) drain() {
 	defer cancel()
 	n.gateway.Drain(ctx, c.DrainTime)
 	n.gateway.WaitEmpty(ctx)
+	if n.cluster != nil {
+		n.waitOutcomes(ctx)
+	}
+}
+
+// waitOutcomes waits until the back-end has answered what clients had asked before they went, or ctx ends: the outcomes
+// are for the nodes where they are now.
+func (n *node) waitOutcomes(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n.gateway.Stats().Open > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // drainMargin is the time that the last clients get to answer their close frames.

@@ -8,8 +8,13 @@ import (
 // release is set by the linker to the tag that the binary was built from.
 var release string
 
-// version says which code this is: the release, or else the commit, and the Go that built it.
+// version says which code this is: its name, and the Go that built it.
 func version() string {
+	return releaseName() + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
+}
+
+// releaseName is the release, or else the commit.
+func releaseName() string {
 	name := release
 	if info, ok := debug.ReadBuildInfo(); ok && name == "" {
 		name = info.Main.Version
@@ -22,5 +27,5 @@ func version() string {
 	if name == "" {
 		name = "(devel)"
 	}
-	return name + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
+	return name
 }
