@@ -1,0 +1,449 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"logux-proxy/e2e/frame"
+	"logux-proxy/e2e/history"
+)
+
+// How a client behaves, after @logux/client.
+const (
+	firstRetry  = time.Second
+	longest     = 5 * time.Second  // between two attempts to connect
+	pingAfter   = 10 * time.Second // of silence
+	timeout     = 70 * time.Second // of silence; a connection then counts as lost
+	handshake   = 10 * time.Second
+	clientShort = 4 << 10 // bytes read at once
+)
+
+// A Client is one client as @logux/client is one: it connects again after a break (first after 0.9 to 1.5 s, later up to 5 s), sends again what was not
+// acknowledged, under the same IDs, and when that is acknowledged subscribes again to its channels. It records all it does and sees. One goroutine does the
+// reading and connecting; Publish and the others may be called from anywhere.
+type Client struct {
+	// Static
+	ID    string // client ID
+	node  string // node ID
+	crowd *Crowd
+
+	// Owned by the goroutine of run
+	tries int
+
+	mu sync.Mutex
+	// Guarded by mu.
+
+	conn     net.Conn // nil while there is none that was accepted
+	number   int      // of the connection, from 1
+	ended    bool     // the connection's end is recorded
+	base     int64    // of the connection, ms
+	server   string   // its server's node ID
+	added    int64    // last number of an own action
+	got      int64    // last number of the server's
+	lastID   int64    // ms of the last own ID
+	pending  []pending
+	resent   int64    // above this number nothing was there when the client connected
+	renewed  bool     // it subscribed again on this connection
+	wanted   []string // channels
+	rejected int      // errors that the server sent
+}
+
+// pending is an own action that is not acknowledged.
+type pending struct {
+	added         int64
+	ms            int64 // the ID is "ms node 0"
+	kind, channel string
+	mark          string
+	body          []byte
+}
+
+func (p *pending) id(node string) string { return fmt.Sprintf("%d %s 0", p.ms, node) }
+
+// run lives until ctx ends.
+func (c *Client) run(ctx context.Context, r *rand.Rand) {
+	for ctx.Err() == nil {
+		c.live(ctx, r)
+		wait := min(longest, firstRetry<<min(c.tries, 4))
+		c.tries++
+		wait = time.Duration(float64(wait) * (0.9 + 0.6*r.Float64()))
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(wait, longest)):
+		}
+	}
+}
+
+// live is one connection from its beginning to its end.
+func (c *Client) live(ctx context.Context, r *rand.Rand) {
+	conn, name := c.crowd.dial(ctx, r)
+	if conn == nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() {
+		c.Drop(true)
+		_ = conn.Close()
+	})
+	defer stop()
+	if rest, err := c.upgrade(conn); err == nil {
+		c.read(conn, name, rest)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == conn {
+		c.endLocked()
+		c.conn = nil
+	}
+}
+
+func (c *Client) endLocked() {
+	if c.conn != nil && !c.ended {
+		c.ended = true
+		c.crowd.Record.Add(history.Event{Kind: history.Disconnected, Client: c.ID, Conn: c.number})
+	}
+}
+
+// upgrade makes conn a WebSocket and sends connect.
+func (c *Client) upgrade(conn net.Conn) (rest []byte, err error) {
+	_ = conn.SetDeadline(time.Now().Add(handshake))
+	if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", conn.RemoteAddr()); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, 1024)
+	for {
+		head, rest, complete := bytes.Cut(buf, []byte("\r\n\r\n"))
+		if complete {
+			if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
+				return nil, errors.New("no upgrade")
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			connect := fmt.Sprintf(`["connect",4,%q,%d,{"token":"t","subprotocol":"1.0.0"}]`, c.node, c.got)
+			_, err := conn.Write(frame.Append(nil, ws.OpText, []byte(connect)))
+			return rest, err
+		}
+		if len(buf) == cap(buf) {
+			return nil, errors.New("too long a head")
+		}
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		if err != nil {
+			return nil, err
+		}
+		buf = buf[:len(buf)+n]
+	}
+}
+
+// read handles what comes until the connection ends.
+func (c *Client) read(conn net.Conn, name string, in []byte) {
+	_ = conn.SetWriteDeadline(time.Time{})
+	last := time.Now()
+	buf := make([]byte, clientShort)
+	for {
+		var ok bool
+		if in, ok = c.consume(conn, name, in); !ok {
+			return
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(pingAfter))
+		n, err := conn.Read(buf)
+		switch {
+		case err == nil:
+			last = time.Now()
+			in = append(in, buf[:n]...)
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(last) < timeout && c.ping(conn):
+		default:
+			return
+		}
+	}
+}
+
+func (c *Client) ping(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != conn {
+		return false // it was not accepted in time, or was dropped
+	}
+	return c.writeLocked(fmt.Appendf(nil, `["ping",%d]`, c.added))
+}
+
+// consume handles the whole frames in data and returns the rest. All answers leave in one write.
+func (c *Client) consume(conn net.Conn, name string, data []byte) (rest []byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []byte
+	for {
+		op, payload, size := frame.Next(data)
+		if size == 0 {
+			break
+		}
+		data = data[size:]
+		switch op {
+		case ws.OpText:
+			out = c.receiveLocked(conn, name, payload, out)
+		case ws.OpPing:
+			out = frame.Append(out, ws.OpPong, payload)
+		case ws.OpClose:
+			c.endLocked()
+			_, _ = conn.Write(frame.Append(out, ws.OpClose, payload))
+			return nil, false
+		}
+	}
+	if len(out) > 0 {
+		if _, err := conn.Write(out); err != nil {
+			return nil, false
+		}
+	}
+	return slices.Clone(data), true
+}
+
+// receiveLocked handles one message and appends the answer to out.
+func (c *Client) receiveLocked(conn net.Conn, name string, text, out []byte) []byte {
+	var m []json.RawMessage
+	if json.Unmarshal(text, &m) != nil || len(m) < 2 {
+		c.crowd.fail("%s got %s", c.ID, text)
+		return out
+	}
+	switch string(m[0]) {
+	case `"connected"`:
+		var times [2]int64
+		if len(m) < 4 || json.Unmarshal(m[3], &times) != nil || json.Unmarshal(m[2], &c.server) != nil {
+			c.crowd.fail("%s got %s", c.ID, text)
+			return out
+		}
+		c.acceptLocked(conn, name, times[1])
+		return c.resendLocked(out)
+	case `"sync"`:
+		added, _ := strconv.ParseInt(string(m[1]), 10, 64)
+		c.got = max(c.got, added)
+		for i := 2; i+1 < len(m); i += 2 {
+			c.actionLocked(m[i], m[i+1])
+		}
+		return frame.Append(out, ws.OpText, fmt.Appendf(nil, `["synced",%d]`, added))
+	case `"synced"`:
+		added, _ := strconv.ParseInt(string(m[1]), 10, 64)
+		return c.syncedLocked(added, out)
+	case `"ping"`:
+		return frame.Append(out, ws.OpText, fmt.Appendf(nil, `["pong",%d]`, c.added))
+	case `"error"`:
+		c.rejected++
+		c.crowd.Record.Add(history.Event{Kind: history.Fault, Client: c.ID, Node: name, Mark: string(text)})
+	}
+	return out
+}
+
+func (c *Client) acceptLocked(conn net.Conn, name string, base int64) {
+	c.tries = 0
+	c.conn, c.base, c.ended, c.renewed = conn, base, false, false
+	c.number++
+	c.crowd.Record.Add(history.Event{Kind: history.Connected, Client: c.ID, Conn: c.number, Node: name})
+}
+
+// resendLocked sends what was not acknowledged, in one message.
+func (c *Client) resendLocked(out []byte) []byte {
+	c.resent = c.added
+	if len(c.pending) == 0 {
+		return c.renewLocked(out)
+	}
+	message := fmt.Appendf(nil, `["sync",%d`, c.added)
+	for i := range c.pending {
+		message = c.appendPairLocked(message, &c.pending[i])
+	}
+	return frame.Append(out, ws.OpText, append(message, ']'))
+}
+
+func (c *Client) appendPairLocked(dst []byte, p *pending) []byte {
+	c.crowd.Record.Add(history.Event{
+		Kind: history.Sent, Client: c.ID, Conn: c.number, Node: "", ID: p.id(c.node), Type: p.kind, Channel: p.channel, Mark: p.mark,
+	})
+	dst = append(append(dst, ','), p.body...)
+	return fmt.Appendf(dst, `,{"id":%d,"time":%d}`, p.ms-c.base, p.ms-c.base)
+}
+
+// renewLocked subscribes to all channels, once a connection.
+func (c *Client) renewLocked(out []byte) []byte {
+	if c.renewed {
+		return out
+	}
+	c.renewed = true
+	for _, channel := range c.wanted {
+		out = c.actLocked(out, history.Subscribe, channel, "", subscription(history.Subscribe, channel, c.lastID))
+	}
+	return out
+}
+
+func subscription(kind, channel string, since int64) []byte {
+	if kind == history.Unsubscribe || since == 0 {
+		return fmt.Appendf(nil, `{"type":%q,"channel":%q}`, kind, channel)
+	}
+	return fmt.Appendf(nil, `{"type":%q,"channel":%q,"since":{"id":"%d 0:0:0 0","time":%d}}`, kind, channel, since, since)
+}
+
+// syncedLocked takes an acknowledgement.
+func (c *Client) syncedLocked(added int64, out []byte) []byte {
+	n := 0
+	for n < len(c.pending) && c.pending[n].added <= added {
+		c.crowd.Record.Add(history.Event{Kind: history.Synced, Client: c.ID, Conn: c.number, ID: c.pending[n].id(c.node)})
+		n++
+	}
+	c.pending = slices.Delete(c.pending, 0, n)
+	if added >= c.resent {
+		return c.renewLocked(out)
+	}
+	return out
+}
+
+// actionLocked takes an action of the server.
+func (c *Client) actionLocked(body, meta json.RawMessage) {
+	var a struct {
+		Type, ID, Reason string
+		M                string
+	}
+	id := c.absoluteLocked(meta)
+	if json.Unmarshal(body, &a) != nil || id == "" {
+		c.crowd.fail("%s got %s with %s", c.ID, body, meta)
+		return
+	}
+	switch a.Type {
+	case "logux/processed":
+		c.crowd.Record.Add(history.Event{Kind: history.Outcome, Client: c.ID, Conn: c.number, ID: a.ID, By: id, Result: history.Processed})
+	case "logux/undo":
+		c.crowd.Record.Add(history.Event{Kind: history.Outcome, Client: c.ID, Conn: c.number, ID: a.ID, By: id, Result: a.Reason})
+	default:
+		c.crowd.Record.Add(history.Event{Kind: history.Received, Client: c.ID, Conn: c.number, ID: id, Mark: a.M})
+	}
+}
+
+// absoluteLocked reads one of the three forms of an ID; "" when it is none.
+func (c *Client) absoluteLocked(meta json.RawMessage) string {
+	var m struct{ ID json.RawMessage }
+	if json.Unmarshal(meta, &m) != nil {
+		return ""
+	}
+	if ms, err := strconv.ParseInt(string(m.ID), 10, 64); err == nil {
+		return fmt.Sprintf("%d %s 0", ms+c.base, c.server)
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(m.ID, &parts) != nil || len(parts) < 2 {
+		return ""
+	}
+	ms, err := strconv.ParseInt(string(parts[0]), 10, 64)
+	if err != nil {
+		return ""
+	}
+	node := c.server
+	if len(parts) == 3 && json.Unmarshal(parts[1], &node) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %s %s", ms+c.base, node, parts[len(parts)-1])
+}
+
+// actLocked makes an own action, and sends it when the client is connected: appended to out.
+func (c *Client) actLocked(out []byte, kind, channel, mark string, body []byte) []byte {
+	c.added++
+	c.lastID = max(c.lastID+1, time.Now().UnixMilli())
+	c.pending = append(c.pending, pending{added: c.added, ms: c.lastID, kind: kind, channel: channel, mark: mark, body: body})
+	if c.conn == nil || c.ended {
+		return out
+	}
+	message := fmt.Appendf(nil, `["sync",%d`, c.added)
+	message = c.appendPairLocked(message, &c.pending[len(c.pending)-1])
+	return frame.Append(out, ws.OpText, append(message, ']'))
+}
+
+func (c *Client) writeLocked(text []byte) bool {
+	_, err := c.conn.Write(frame.Append(nil, ws.OpText, text))
+	return err == nil
+}
+
+// act makes and sends an own action.
+func (c *Client) act(kind, channel, mark string, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if out := c.actLocked(nil, kind, channel, mark, body); len(out) > 0 {
+		_, _ = c.conn.Write(out)
+	}
+}
+
+// Publish sends an action that the back-end re-sends to targets after taking delay for it. Without a connection it is sent with the next.
+func (c *Client) Publish(targets *history.Targets, delay time.Duration) {
+	mark := c.crowd.mark(c.ID)
+	to, err := json.Marshal(targets)
+	if err != nil {
+		panic(err) // strings only
+	}
+	c.act("", "", mark, fmt.Appendf(nil, `{"type":"say","m":%q,"ms":%d,"to":%s}`, mark, delay.Milliseconds(), to))
+}
+
+// Subscribe subscribes to a channel now, unless there is no connection, and after each reconnect.
+func (c *Client) Subscribe(channel string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.wanted, channel) {
+		c.wanted = append(c.wanted, channel)
+	}
+	c.sendNowLocked(history.Subscribe, channel)
+}
+
+// Unsubscribe ends a subscription.
+func (c *Client) Unsubscribe(channel string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = slices.DeleteFunc(c.wanted, func(s string) bool { return s == channel })
+	c.sendNowLocked(history.Unsubscribe, channel)
+}
+
+func (c *Client) sendNowLocked(kind, channel string) {
+	if c.conn == nil || c.ended || !c.renewed {
+		return // connecting again brings it
+	}
+	_, _ = c.conn.Write(c.actLocked(nil, kind, channel, "", subscription(kind, channel, c.lastID)))
+}
+
+// Drop ends the connection, if there is one: kindly, or with a reset as a lost network does.
+func (c *Client) Drop(reset bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil || c.ended {
+		return
+	}
+	c.endLocked()
+	if tcp, ok := c.conn.(*net.TCPConn); ok && reset {
+		_ = tcp.SetLinger(0)
+	} else {
+		_, _ = c.conn.Write(frame.Append(nil, ws.OpClose, []byte{3, 232})) // 1000
+	}
+	_ = c.conn.Close()
+}
+
+// settled reports whether the client is connected, subscribed, and has no action that is not acknowledged.
+func (c *Client) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && !c.ended && c.renewed && len(c.pending) == 0
+}
+
+// connected reports whether the client has an accepted connection.
+func (c *Client) connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && !c.ended
+}
+
+// User is the client's user ID.
+func (c *Client) User() string {
+	user, _, _ := strings.Cut(c.ID, ":")
+	return user
+}
