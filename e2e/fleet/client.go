@@ -92,9 +92,13 @@ func (c *Client) live(ctx context.Context, r *rand.Rand) {
 	if conn == nil {
 		return
 	}
-	defer func() { _ = conn.Close() }()
+	defer func() {
+		if !c.crowd.isVanished(conn) {
+			_ = conn.Close()
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() {
-		c.Drop(true)
+		c.Drop(Reset)
 		_ = conn.Close()
 	})
 	defer stop()
@@ -157,7 +161,9 @@ func (c *Client) read(conn net.Conn, name string, in []byte) {
 		if in, ok = c.consume(conn, name, in); !ok {
 			return
 		}
-		_ = conn.SetReadDeadline(time.Now().Add(pingAfter))
+		if !c.waitLonger(conn) {
+			return
+		}
 		n, err := conn.Read(buf)
 		switch {
 		case err == nil:
@@ -170,10 +176,21 @@ func (c *Client) read(conn net.Conn, name string, in []byte) {
 	}
 }
 
+// waitLonger sets the time for the next read, unless the connection was dropped.
+func (c *Client) waitLonger(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == conn && c.ended {
+		return false
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(pingAfter))
+	return true
+}
+
 func (c *Client) ping(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != conn {
+	if c.conn != conn || c.ended {
 		return false // it was not accepted in time, or was dropped
 	}
 	return c.writeLocked(fmt.Appendf(nil, `["ping",%d]`, c.added))
@@ -412,17 +429,33 @@ func (c *Client) sendNowLocked(kind, channel string) {
 	_, _ = c.conn.Write(c.actLocked(nil, kind, channel, "", subscription(kind, channel, c.lastID)))
 }
 
-// Drop ends the connection, if there is one: kindly, or with a reset as a lost network does.
-func (c *Client) Drop(reset bool) {
+// A Drop is how a client loses its connection.
+type Drop int
+
+// The ways.
+const (
+	Close  Drop = iota // it says goodbye
+	Reset              // the network says that the client is gone
+	Vanish             // nobody says anything: the server takes the connection for alive
+	drops
+)
+
+// Drop ends the connection, if there is one.
+func (c *Client) Drop(how Drop) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil || c.ended {
 		return
 	}
 	c.endLocked()
-	if tcp, ok := c.conn.(*net.TCPConn); ok && reset {
+	switch tcp, ok := c.conn.(*net.TCPConn); {
+	case how == Vanish:
+		c.crowd.vanish(c.conn)
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		return
+	case how == Reset && ok:
 		_ = tcp.SetLinger(0)
-	} else {
+	default:
 		_, _ = c.conn.Write(frame.Append(nil, ws.OpClose, []byte{3, 232})) // 1000
 	}
 	_ = c.conn.Close()

@@ -55,13 +55,14 @@ type Crowd struct {
 	mu sync.Mutex
 	// Guarded by mu.
 
-	servers []Target
-	failure string
+	servers  []Target
+	vanished map[net.Conn]bool // connections that their clients forgot without a word
+	failure  string
 }
 
 // NewCrowd prepares clients. Two share a user.
 func NewCrowd(record *history.Recorder, load Load, seed uint64) *Crowd {
-	c := &Crowd{Record: record, load: load, seed: seed, http: http.Client{Timeout: 30 * time.Second}}
+	c := &Crowd{Record: record, load: load, seed: seed, http: http.Client{Timeout: 30 * time.Second}, vanished: make(map[net.Conn]bool)}
 	for i := range load.Clients {
 		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), crowd: c}
 		client.node = client.ID + ":t"
@@ -93,7 +94,27 @@ func (c *Crowd) Start(ctx context.Context) {
 }
 
 // Wait returns when all clients have ended.
-func (c *Crowd) Wait() { c.wait.Wait() }
+func (c *Crowd) Wait() {
+	c.wait.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.vanished {
+		_ = conn.Close()
+	}
+	clear(c.vanished)
+}
+
+func (c *Crowd) vanish(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.vanished[conn] = true
+}
+
+func (c *Crowd) isVanished(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.vanished[conn]
+}
 
 // Act begins or ends the sending of actions and the churn.
 func (c *Crowd) Act(on bool) { c.acting.Store(on) }
@@ -273,7 +294,7 @@ func (c *Crowd) churn(ctx context.Context, r *rand.Rand) {
 		case <-tick.C:
 		}
 		if c.acting.Load() {
-			c.clients[r.IntN(len(c.clients))].Drop(r.IntN(2) == 0)
+			c.clients[r.IntN(len(c.clients))].Drop(Drop(r.IntN(int(drops))))
 		}
 	}
 }

@@ -32,6 +32,8 @@ type Fleet struct {
 	options Options
 	dir     string
 	stop    context.CancelFunc
+	added   int
+	gone    []*Node
 }
 
 // Options say what a fleet is.
@@ -99,8 +101,9 @@ func (f *Fleet) prepare() *Node {
 		host, namespace = o.Network.node(i)
 	}
 	at := func() string { return fmt.Sprintf("%s:%d", host, freePort(f.t)) }
+	f.added++
 	n := &Node{
-		Name: fmt.Sprintf("node-%d", i+1), Addr: at(), Admin: at(), Gossip: at(), t: f.t, fleet: f,
+		Name: fmt.Sprintf("node-%d", f.added), Addr: at(), Admin: at(), Gossip: at(), t: f.t, fleet: f,
 		program: o.Program, namespace: namespace, log: new(output),
 	}
 	if p := o.Programs[i]; p != "" {
@@ -154,6 +157,12 @@ func (f *Fleet) Add() *Node {
 	return n
 }
 
+// Drop forgets a node that has ended, which must be the last.
+func (f *Fleet) Drop(n *Node) {
+	f.gone = append(f.gone, n)
+	f.Nodes = f.Nodes[:len(f.Nodes)-1]
+}
+
 // Targets are where clients find nodes.
 func (f *Fleet) Targets(nodes ...*Node) (all []Target) {
 	for _, n := range nodes {
@@ -165,7 +174,7 @@ func (f *Fleet) Targets(nodes ...*Node) (all []Target) {
 // Note writes into the history what the test does.
 func (f *Fleet) Note(what string) { f.Record.Add(history.Event{Kind: history.Fault, Mark: what}) }
 
-// AwaitMembers waits until each of nodes sees just nodes.
+// AwaitMembers waits until each of nodes sees just nodes and stands well with Redis.
 func (f *Fleet) AwaitMembers(nodes ...*Node) {
 	f.t.Helper()
 	if f.options.Redis == nil {
@@ -173,6 +182,7 @@ func (f *Fleet) AwaitMembers(nodes ...*Node) {
 	}
 	for _, n := range nodes {
 		Await(f.t, fmt.Sprintf("%s sees %d nodes", n.Name, len(nodes)), func() bool { return n.Members() == len(nodes) })
+		Await(f.t, n.Name+" has Redis", func() bool { return n.Bus() == "ok" })
 	}
 }
 

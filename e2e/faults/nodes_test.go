@@ -1,0 +1,88 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"logux-proxy/e2e/fleet"
+)
+
+// claims make nodes acknowledge actions before their outcome: one in ten takes two seconds, and after half a second it is written down for others.
+func claims(o fleet.Options) fleet.Options {
+	o.Load = load
+	o.Load.Slow, o.Load.SlowTime = 100, 2*time.Second
+	o.Settings = fleet.Settings{"LOGUX_ACK_LIMIT": "500ms"}
+	return o
+}
+
+// A node is killed. Its clients go to others, with the actions that have no outcome; another node takes over what it had acknowledged.
+func TestKillOneNode(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	f := start(t, claims(fleet.Options{Nodes: 3, Redis: redis}))
+	for range rounds {
+		f.Moment(3 * time.Second)
+		i := f.Random.IntN(3)
+		f.Nodes[i].Kill()
+		began := time.Now()
+		f.AwaitMembers(others(f, i)...)
+		t.Logf("the others see the death of %s after %v", f.Nodes[i].Name, time.Since(began))
+		f.Nodes[i].Start()
+		f.AwaitMembers(f.Nodes...)
+	}
+	f.Judge()
+}
+
+// others are all nodes but one.
+func others(f *fleet.Fleet, i int) (nodes []*fleet.Node) {
+	for k, n := range f.Nodes {
+		if k != i {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// All nodes are killed at once and started again within five seconds. What was acknowledged has its outcome afterwards.
+func TestKillAllNodes(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	f := start(t, claims(fleet.Options{Nodes: 3, Redis: redis}))
+	for range rounds {
+		f.Moment(3 * time.Second)
+		for _, n := range f.Nodes {
+			n.Kill()
+		}
+		f.Moment(4 * time.Second)
+		for _, n := range f.Nodes {
+			n.Start()
+		}
+		f.AwaitMembers(f.Nodes...)
+	}
+	f.Judge()
+}
+
+// Nodes join, and others leave by SIGTERM.
+func TestNodesJoinAndLeave(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	f := start(t, fleet.Options{Nodes: 3, Redis: redis})
+	for range rounds {
+		n := f.Add()
+		f.Crowd.Serve(f.Targets(f.Nodes...)...)
+		f.Moment(2 * time.Second)
+		leaving := f.Random.IntN(len(f.Nodes))
+		f.Crowd.Serve(f.Targets(others(f, leaving)...)...)
+		f.Nodes[leaving].Terminate()
+		f.Moment(time.Second)
+		f.Nodes[leaving].Start()
+		f.Crowd.Serve(f.Targets(f.Nodes...)...)
+		f.AwaitMembers(f.Nodes...)
+		// The new one goes again, so that every round has as many.
+		f.Crowd.Serve(f.Targets(f.Nodes[:len(f.Nodes)-1]...)...)
+		n.Terminate()
+		f.Drop(n)
+		f.AwaitMembers(f.Nodes...)
+	}
+	f.Judge()
+}
