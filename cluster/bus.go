@@ -286,6 +286,7 @@ func (b *Bus) review(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			b.reconcile()
 		case <-b.kick:
 		}
 	}

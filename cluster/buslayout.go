@@ -257,7 +257,7 @@ func (b *Bus) move(old, l *layout, moves []uint8) {
 		n.listenAt(b.heartbeatName(uint8(slices.Index(l.owner[:], n))))
 	}
 	for _, p := range moves {
-		b.topics.move(p, l.owner[p])
+		b.topics.move(p, old.owner[p], l.owner[p])
 	}
 	for _, n := range l.nodes {
 		n.trySettle()

@@ -117,7 +117,7 @@ func (n *redisNode) subscribe(ctx context.Context) {
 	b := n.bus
 	retry := retryAfter(b.cfg.Heartbeat)
 	for ctx.Err() == nil {
-		s := &subscriber{node: n, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+		s := &subscriber{node: n, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), beats: make(map[string]bool)}
 		err := s.run(ctx)
 		n.lose(s, err, ctx.Err() != nil)
 		if ctx.Err() != nil {

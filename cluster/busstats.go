@@ -10,7 +10,7 @@ type busCounter = atomic.Int64
 type busStats struct {
 	published, received, duplicates, undecodable busCounter
 	gaps, healed, lost, replayed, direct, pages  busCounter
-	reconnects, expired, overflows               busCounter
+	reconnects, expired, overflows, reconciled   busCounter
 	topics, joins, healing                       busCounter // now
 }
 
@@ -29,6 +29,7 @@ type BusStats struct {
 	Reconnects  int64 // subscribed connections that ended
 	Expired     int64 // envelopes that Redis was not given in time
 	Overflows   int64 // times that more was held than HoldBytes
+	Reconciled  int64 // subscriptions, or whole connections of them, that were not as they should be and were mended
 
 	Topics  int64 // that are or are to be subscribed, lingering ones too
 	Joins   int64 // Joins without their Leave
@@ -57,7 +58,7 @@ func (b *Bus) Stats() BusStats {
 		Undecodable: c.undecodable.Load(),
 		Gaps:        c.gaps.Load(), Healed: c.healed.Load(), Lost: c.lost.Load(),
 		Replayed: c.replayed.Load(), Direct: c.direct.Load(), Pages: c.pages.Load(),
-		Reconnects: c.reconnects.Load(), Expired: c.expired.Load(), Overflows: c.overflows.Load(),
+		Reconnects: c.reconnects.Load(), Expired: c.expired.Load(), Overflows: c.overflows.Load(), Reconciled: c.reconciled.Load(),
 		Topics: c.topics.Load(), Joins: c.joins.Load(), Healing: c.healing.Load(),
 	}
 	now, head := time.Now(), b.ring.head()

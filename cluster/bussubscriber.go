@@ -34,6 +34,12 @@ type subscriber struct {
 
 	read    atomic.Int64 // when something came last, in nanoseconds since started
 	awaited atomic.Int64 // since when an own heartbeat should have come, likewise; 0: none
+	moved   atomic.Int64 // when something was asked for or confirmed last, likewise
+	present atomic.Int64 // topics that Redis is taken to have on this connection
+
+	// Owned by receive.
+	beats   map[string]bool // channels of heartbeats that are subscribed
+	differs int64           // since when Redis counts differently, in nanoseconds since started; 0: it does not
 
 	mu struct {
 		sync.Mutex
@@ -43,6 +49,8 @@ type subscriber struct {
 		all         bool     // all topics there were at the beginning have been asked for
 		owed        int      // of these, not yet confirmed
 		unconfirmed int      // asked for and not yet confirmed
+		releasing   int      // asked to be unsubscribed and not yet confirmed
+		orphans     []string // channels that are to be unsubscribed although no topic says so
 	}
 }
 
@@ -54,6 +62,7 @@ const (
 var (
 	errNoEcho      = errors.New("a heartbeat was published and did not come back")
 	errSilent      = errors.New("nothing came for too long")
+	errUnconfirmed = errors.New("a subscription was asked for and not confirmed")
 	errSecondDial  = errors.New("a subscribed connection is made only once")
 	errUnsubscribe = errors.New("Redis ended all subscriptions")
 )
@@ -115,6 +124,7 @@ func (s *subscriber) watch(ctx context.Context) error {
 	cfg := &s.node.bus.cfg
 	tick := time.NewTicker(cfg.Heartbeat / 2)
 	defer tick.Stop()
+	ticks := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -127,6 +137,12 @@ func (s *subscriber) watch(ctx context.Context) error {
 		now, silence := s.age(), int64(cfg.silence())
 		if now-s.read.Load() > silence {
 			return errSilent
+		}
+		if s.stuck(now, silence) {
+			return errUnconfirmed
+		}
+		if ticks++; ticks%(2*recountEvery) == 0 {
+			s.recount()
 		}
 		if since := s.awaited.Load(); since != 0 && now-since > silence {
 			return errNoEcho
@@ -156,41 +172,107 @@ func (s *subscriber) receive(ctx context.Context) error {
 			if v.Channel == "" {
 				return errUnsubscribe
 			}
-			s.confirmed(v)
+			if surprise := s.confirmed(v); surprise && !b.cfg.Redis.cluster { // only a Cluster does that
+				return errUnsubscribe
+			}
+			if err := s.counted(v.Count); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// confirmed takes Redis' word that a channel is subscribed or no longer.
-func (s *subscriber) confirmed(v *redis.Subscription) {
+// confirmed takes Redis' word that a channel is subscribed or no longer, and reports whether nobody asked for the end.
+func (s *subscriber) confirmed(v *redis.Subscription) (surprise bool) {
 	b := s.node.bus
 	topic, ok := b.topicOf(v.Channel)
 	subscribed := v.Kind == "subscribe" || v.Kind == "ssubscribe"
 	switch {
 	case !ok:
 	case topic == heartbeatTopic:
-		if subscribed {
-			s.count(-1)
-			s.mu.Lock()
-			s.mu.listening = v.Channel == *s.node.heartbeat.Load()
-			s.mu.Unlock()
-		} else {
-			b.lookAgain(s.node)
-		}
+		s.heartbeatsConfirmed(v.Channel, subscribed)
 	case subscribed:
 		s.count(-1)
-		b.topics.confirmed(s, topic)
+		if b.topics.confirmed(s, topic) {
+			b.stats.reconciled.Add(1)
+			s.orphan(v.Channel)
+		}
 	default:
-		if b.topics.ended(s, topic) { // we did not ask for that
+		if surprise = b.topics.ended(s, topic); surprise {
 			s.node.unsettle()
 			b.lookAgain(s.node)
+		} else {
+			s.release(-1)
 		}
 	}
 	s.node.trySettle()
+	return surprise
+}
+
+// heartbeatsConfirmed takes Redis' word about a channel of heartbeats. There is one at a time, but its name changes with the
+// layout of a Cluster.
+func (s *subscriber) heartbeatsConfirmed(channel string, subscribed bool) {
+	current := *s.node.heartbeat.Load()
+	if !subscribed {
+		if delete(s.beats, channel); channel == current {
+			s.node.bus.lookAgain(s.node)
+		} else {
+			s.release(-1)
+		}
+		return
+	}
+	s.count(-1)
+	s.beats[channel] = true
+	s.mu.Lock()
+	s.mu.listening = channel == current
+	s.mu.Unlock()
+	for other := range s.beats {
+		if other != current {
+			s.orphan(other)
+		}
+	}
+}
+
+// orphan says that a channel is to be unsubscribed, unless it is wanted by then.
+func (s *subscriber) orphan(channel string) {
+	s.mu.Lock()
+	s.mu.orphans = append(s.mu.orphans, channel)
+	s.mu.Unlock()
+	s.kick()
+}
+
+// disown unsubscribes channels that belong to no topic.
+func (s *subscriber) disown(ctx context.Context, orphans []string) error {
+	for _, channel := range orphans {
+		topic, _ := s.node.bus.topicOf(channel)
+		if channel == *s.node.heartbeat.Load() || topic != heartbeatTopic && !s.node.bus.topics.orphaned(topic) {
+			continue
+		}
+		if err := s.command(ctx, nil, []string{channel}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release changes the number of channels that are being unsubscribed.
+func (s *subscriber) release(by int) {
+	s.moved.Store(s.age())
+	s.mu.Lock()
+	s.mu.releasing = max(0, s.mu.releasing+by)
+	s.mu.Unlock()
+}
+
+// stuck reports whether Redis owes a confirmation although it answers.
+func (s *subscriber) stuck(now, patience int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.unconfirmed+s.mu.releasing > 0 && now-s.moved.Load() > patience
 }
 
 // count changes the number of channels without confirmation.
 func (s *subscriber) count(by int) {
+	s.moved.Store(s.age())
 	s.mu.Lock()
 	s.mu.unconfirmed += by
 	room := by < 0 && s.mu.unconfirmed == maxUnconfirmed-subscribeChunk
@@ -279,9 +361,12 @@ func (s *subscriber) write(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		changed, heartbeat := s.mu.changed, s.mu.heartbeat
-		s.mu.changed, s.mu.heartbeat = nil, false
+		changed, heartbeat, orphans := s.mu.changed, s.mu.heartbeat, s.mu.orphans
+		s.mu.changed, s.mu.heartbeat, s.mu.orphans = nil, false, nil
 		s.mu.Unlock()
+		if err := s.disown(ctx, orphans); err != nil {
+			return err
+		}
 		if heartbeat {
 			if err := s.command(ctx, []string{*s.node.heartbeat.Load()}, nil); err != nil {
 				return err
@@ -334,6 +419,7 @@ func (s *subscriber) command(ctx context.Context, join, leave []string) error {
 		subscribe, unsubscribe = s.pubsub.SSubscribe, s.pubsub.SUnsubscribe
 	}
 	if len(leave) > 0 {
+		s.release(len(leave))
 		if err := unsubscribe(ctx, leave...); err != nil {
 			return fmt.Errorf("unsubscribing: %w", err)
 		}

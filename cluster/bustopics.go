@@ -15,6 +15,8 @@ type topics struct {
 	bus     *Bus
 	stripes [partitions]stripe
 
+	walked atomic.Uint32 // the stripe that reconcile looked at last
+
 	since atomic.Int64 // when there was a topic again, in nanoseconds since the bus began
 
 	lingering struct {
@@ -39,6 +41,7 @@ type subscription struct {
 	state   subscriptionState
 	lingers bool
 	owed    bool // its subscriber is not whole without it
+	odd     bool // when it was last looked at, it had not what it needs
 	// waiting are to be called when the subscription is confirmed.
 	waiting []func(error)
 }
@@ -197,6 +200,9 @@ func (t *topics) next(to *subscriber, topic placed) nextStep {
 	}
 	switch {
 	case sub.wanted() && (sub.state == absent || sub.state == leaving):
+		if sub.state == leaving { // UNSUBSCRIBE comes first
+			to.present.Add(-1)
+		}
 		sub.state = asked
 		return toSubscribe
 	case !sub.wanted() && sub.state == held:
@@ -216,17 +222,18 @@ func (t *topics) payLocked(sub *subscription, to *subscriber) {
 	}
 }
 
-// confirmed takes Redis' confirmation of a SUBSCRIBE.
-func (t *topics) confirmed(by *subscriber, topic string) {
+// confirmed takes Redis' confirmation of a SUBSCRIBE, and reports whether nobody asked for it.
+func (t *topics) confirmed(by *subscriber, topic string) (orphan bool) {
 	p := partitionOf(wire.Topic(topic))
 	s := &t.stripes[p]
 	s.mu.Lock()
 	sub := s.topics[wire.Topic(topic)]
 	if sub == nil || sub.state != asked || t.subscriberOf(p) != by {
 		s.mu.Unlock()
-		return
+		return sub == nil || sub.state == absent
 	}
 	sub.state = held
+	by.present.Add(1)
 	t.payLocked(sub, by)
 	waiting := sub.waiting
 	sub.waiting = nil
@@ -238,6 +245,16 @@ func (t *topics) confirmed(by *subscriber, topic string) {
 	if !wanted {
 		by.change(placed{wire.Topic(topic), p})
 	}
+	return false
+}
+
+// orphaned reports whether a subscription that is there belongs to no topic.
+func (t *topics) orphaned(topic string) bool {
+	s := &t.stripes[partitionOf(wire.Topic(topic))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.topics[wire.Topic(topic)]
+	return sub == nil || sub.state == absent
 }
 
 // ended takes Redis' word that a subscription is no more, and reports whether that was its own idea.
@@ -253,6 +270,7 @@ func (t *topics) ended(by *subscriber, topic string) (surprise bool) {
 	switch sub.state {
 	case leaving:
 		sub.state = absent
+		by.present.Add(-1)
 		if !sub.wanted() {
 			t.forgetLocked(s, wire.Topic(topic))
 		} else {
@@ -260,6 +278,7 @@ func (t *topics) ended(by *subscriber, topic string) (surprise bool) {
 		}
 	case held:
 		sub.state = absent
+		by.present.Add(-1)
 		if s.left == nil {
 			s.left, s.looks = by.node, 0
 			by.node.partitionLeft(1)
@@ -292,25 +311,33 @@ func (t *topics) all(to *subscriber, p uint8, dst []placed) []placed {
 func (t *topics) unsubscribed(n *redisNode) {
 	for p := range t.stripes {
 		if n.owns(uint8(p)) {
-			t.reset(uint8(p), nil)
+			t.reset(uint8(p), nil, nil)
 		}
 	}
 }
 
-// move says that a partition is n's now, and its topics are to be subscribed there.
-func (t *topics) move(p uint8, n *redisNode) { t.reset(p, n.current.Load()) }
+// move says that a partition is n's now, no longer from's, and its topics are to be subscribed there.
+func (t *topics) move(p uint8, from, n *redisNode) { t.reset(p, from, n.current.Load()) }
 
-// reset forgets what was subscribed in a partition, and begins anew on a connection if there is one.
-func (t *topics) reset(p uint8, to *subscriber) {
+// reset forgets what was subscribed in a partition, and begins anew on a connection if there is one. from is the server
+// whose connection goes on without the partition, nil if there is none.
+func (t *topics) reset(p uint8, from *redisNode, to *subscriber) {
 	s := &t.stripes[p]
 	var waiting []func(error)
 	var again []placed
 	s.mu.Lock()
+	var before *subscriber
+	if from != nil {
+		before = from.current.Load()
+	}
 	if s.left != nil {
 		s.left.partitionLeft(-1)
 		s.left = nil
 	}
 	for topic, sub := range s.topics {
+		if before != nil && (sub.state == held || sub.state == leaving) {
+			before.present.Add(-1)
+		}
 		sub.state, sub.owed = absent, false
 		switch {
 		case !sub.wanted():
