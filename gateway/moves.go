@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"logux-proxy/wire"
@@ -125,6 +126,9 @@ func (l *ledger) release(id wire.ClientID, old *peer) wire.Record {
 		if j.state == jobWaiting && !j.claimed {
 			c.waiting--
 			c.openBytes -= len(j.action.Body)
+			if j.recorded { // else the store would say for long that it is in flight here
+				s.client, s.confirms = id, append(s.confirms, j.action.ID)
+			}
 			s.forgetLocked(j)
 		}
 		j = next
@@ -170,6 +174,9 @@ func (l *ledger) merge(p *peer, synced int64, r *wire.Record, from wire.ServerID
 	s := l.shard(r.Client)
 	s.mu.Lock()
 	defer l.unlock(s)
+	if from != "" {
+		p.heard = append(p.heard, from)
+	}
 	c := s.clients[r.Client]
 	if c == nil {
 		if p.replaced || p.closed || r.Empty() {
@@ -185,8 +192,9 @@ func (l *ledger) merge(p *peer, synced int64, r *wire.Record, from wire.ServerID
 		s.outcomeLocked(c, p, &o, o.Added != 0 && o.Added <= synced, &n)
 	}
 	for _, f := range r.InFlight {
-		// What is in flight here is known here, or lost.
-		if s.jobs[f.ID] == nil && f.Owner != l.life && !s.wasLatelyLocked(f.ID) {
+		// What is in flight here is known here, or lost. So is what the store says of a server that said itself what it has.
+		old := from == "" && slices.Contains(p.heard, f.Owner)
+		if s.jobs[f.ID] == nil && f.Owner != l.life && !old && !s.wasLatelyLocked(f.ID) {
 			j := &job{g: p.h.g, peer: p, client: c, action: &wire.Action{ID: f.ID}, came: time.Now(), state: jobElsewhere, owner: f.Owner, recorded: true}
 			s.jobs[f.ID] = j
 			c.pushLocked(j)

@@ -26,6 +26,7 @@ type peer struct {
 	// connection does not take output; its memory goes back to the loop when it is empty.
 	pending      []delivery
 	pendingBytes int
+	privates     privates
 	// asking is the subscription that the back-end thinks about; nil for none. A client's actions are
 	// processed one after another, so there is at most one.
 	asking *asking
@@ -45,7 +46,9 @@ type peer struct {
 	unheard bool // nothing is read, because of full or hasty
 
 	arriving atomic.Bool // arrival is not nil
-	replaced bool        // the client has a newer connection; guarded by the ledger
+	// Guarded by the ledger.
+	replaced bool            // the client has a newer connection
+	heard    []wire.ServerID // servers that said what they know of the client
 }
 
 // A delivery is one action on its way to one client.
@@ -53,6 +56,7 @@ type delivery struct {
 	out *wire.Outgoing
 	// settles is the ID of the client's own action whose outcome this is; "" for all others.
 	settles wire.ActionID
+	private *private // set where no other server knows of it
 }
 
 // enqueue gives the client an action with its next sync; the connection is to be woken.
@@ -99,6 +103,9 @@ func (p *peer) flush() {
 			if d.settles != "" {
 				p.h.g.ledger.sent(p, d.settles, added)
 				p.owed = true
+			}
+			if d.private != nil {
+				d.private.added = added
 			}
 		}
 		buf = wire.AppendSyncEnd(buf)
@@ -155,6 +162,9 @@ const (
 
 func (p *peer) close(code uint16, text string, reason transport.CloseReason) {
 	if !p.closed {
+		if reason == transport.CloseZombie {
+			p.giveAwayPrivates() // its client is elsewhere already; any other may still confirm
+		}
 		p.conn.Close(code, text[:min(len(text), maxCloseText)], reason)
 	}
 }
