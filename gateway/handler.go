@@ -122,6 +122,7 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 		p.pending = nil
 	}
 	p.asking, p.arrival = nil, nil
+	p.giveAwayPrivates()
 	if p.joined {
 		h.g.hub.Remove(&p.member, func(channel string) { h.g.cfg.Bus.Leave(wire.ChannelTopic(channel)) })
 		left, stays := h.g.ledger.detach(p, h.loop.Now())
@@ -142,6 +143,9 @@ func (h *handler) drain(p *peer) {
 	if r.Auth != nil {
 		h.authenticate(p, r.Auth)
 		return // nothing else comes of a connect
+	}
+	if r.Confirmed != 0 {
+		p.confirmPrivates(r.Confirmed)
 	}
 	if r.Confirmed != 0 && p.owed {
 		p.owed = h.g.ledger.confirm(p, r.Confirmed)

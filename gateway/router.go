@@ -53,12 +53,12 @@ func (g *Gateway) route(a *wire.Action, t *wire.Targets) {
 	}
 }
 
-// publish gives an action to its receivers: local ones first, they do not wait for the bus.
+// publish gives an action to its receivers: local ones first, they do not wait for the bus. Where all of them are clients
+// that are connected here, nothing is published.
 func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) error {
-	if t.Empty() {
+	if t.Empty() || g.local(out, t, author, g.cfg.Life != "") {
 		return nil
 	}
-	g.local(out, t, author)
 	return g.cfg.Bus.Publish(&wire.Envelope{
 		Origin: g.cfg.Session.Server, Seq: g.published.Add(1), Action: out.Action, Targets: *t, Author: author,
 	})
@@ -71,7 +71,7 @@ func (g *Gateway) receiveAction(e *wire.Envelope) {
 		g.log.Error("Action of another server could not be sent", zap.String("origin", string(e.Origin)), zap.Error(err))
 		return
 	}
-	g.local(out, &e.Targets, e.Author)
+	g.local(out, &e.Targets, e.Author, false)
 }
 
 // A fanout is one action on its way to the receivers on one loop.
@@ -79,21 +79,27 @@ type fanout struct {
 	out      *wire.Outgoing
 	channels []string
 	matches  []hub.Match[*peer]
+
+	private bool // no other server knows of it
+	author  wire.ClientID
+	clients []wire.ClientID // those that are addressed as such
 }
 
 var fanouts = sync.Pool{New: func() any { return new(fanout) }}
 
-// local posts an action to the loops of its local receivers, one task a loop, in the order of the calls.
-func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) {
+// local posts an action to the loops of its local receivers, one task a loop, in the order of the calls. It reports
+// whether these are all that it has: then, if it mayKeep the action from the other servers, they need not know of it.
+func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, mayKeep bool) (private bool) {
 	all := fanouts.Get().(*fanout)
 	all.matches = g.hub.Resolve(all.matches[:0], t, author)
 	g.matched.Add(int64(len(all.matches)))
-	all.out, all.channels = out, t.Channels
+	private = mayKeep && len(t.Channels)+len(t.Users) == 0 && len(all.matches) == len(t.Clients)+len(t.Nodes)
+	all.of(out, t, author, private)
 	if len(g.handlers) == 1 && len(all.matches) > 0 {
-		g.handlers[0].loop.Post(all)
-		return
+		all.post(g.handlers[0])
+		return private
 	}
-	for i, h := range g.handlers {
+	for _, h := range g.handlers {
 		var part *fanout
 		for _, m := range all.matches {
 			if m.Peer.h != h {
@@ -101,36 +107,59 @@ func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientI
 			}
 			if part == nil {
 				part = fanouts.Get().(*fanout)
-				part.out, part.channels = out, t.Channels
+				part.of(out, t, author, private)
 			}
 			part.matches = append(part.matches, m)
 		}
 		if part != nil {
-			g.handlers[i].loop.Post(part)
+			part.post(h)
 		}
 	}
 	all.recycle()
+	return private
+}
+
+func (f *fanout) of(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, private bool) {
+	f.out, f.channels = out, t.Channels
+	f.private, f.author, f.clients = private, author, t.Clients
+}
+
+// post gives f to the loop of its receivers.
+func (f *fanout) post(h *handler) {
+	if h.loop.Post(f) {
+		return
+	}
+	// The loop has ended and the connections with it.
+	if f.private {
+		for _, m := range f.matches {
+			m.Peer.giveAway(f.privateOf(m.Peer))
+		}
+	}
+	f.recycle()
 }
 
 // Run implements transport.Task.
 func (f *fanout) Run(*transport.Loop) {
 	for _, m := range f.matches {
 		p := m.Peer
-		if p.closed {
-			continue
-		}
-		if m.Pending {
+		switch {
+		case f.private:
+			p.enqueuePrivate(f.privateOf(p))
+		case p.closed:
+		case m.Pending:
 			p.keep(f.out, f.channels)
-		} else {
+		default:
 			p.enqueue(delivery{out: f.out})
 		}
-		p.conn.Wake()
+		if !p.closed {
+			p.conn.Wake()
+		}
 	}
 	f.recycle()
 }
 
 func (f *fanout) recycle() {
 	clear(f.matches)
-	f.out, f.channels, f.matches = nil, nil, f.matches[:0]
+	*f = fanout{matches: f.matches[:0]}
 	fanouts.Put(f)
 }
