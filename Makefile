@@ -1,11 +1,11 @@
 # Every target is a line; what CI runs is .ci/run.
 GOLANGCI_LINT = v2.15.0
-# All but e2e, which needs more than Go, and cluster.
-PACKAGES = $$(go list ./... | grep -v -e /e2e -e /cluster)
+# All but e2e, which needs the built program and a browser.
+PACKAGES = $$(go list ./... | grep -v /e2e)
 RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race cluster fuzz bench lint readme e2e demo ci clean
+.PHONY: build test install unit race fuzz bench lint readme e2e demo ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -15,14 +15,11 @@ test: unit e2e ## everything, on a fresh machine too
 install: ## what the tests need: npm packages, Redis, Chromium
 	e2e/install.sh test
 
-unit: ## tests of the packages
+unit: install ## tests of the packages, those of cluster with real Redis servers
 	go test $(PACKAGES)
 
-race: ## the same with the race detector, in random order
+race: install ## the same with the race detector, in random order
 	go test -race -shuffle=on $(PACKAGES)
-
-cluster: install ## tests of what is to become a cluster and no release uses yet, with real Redis servers
-	go test -race -timeout 20m ./cluster
 
 e2e: install ## the built program with real clients and a real browser
 	go test -count=1 -timeout 15m ./e2e/...

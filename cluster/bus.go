@@ -104,6 +104,11 @@ var (
 // Both roads carry a server's envelopes in the order of their publishing and without holes, so that it does not
 // matter by which of them one comes first; the second copy is dropped. Only a connection that has just come back
 // has a hole at its beginning: what it brings is held until the other road has filled it.
+//
+// What it promises to a Receiver, unless Gap is called: of what one server publishes on one topic, everything that is
+// published after done of Join was called and before Leave comes, once, in the order of publishing, by whichever roads. An
+// envelope with several topics counts in each of them. Envelopes without a common topic may overtake each other, since
+// they may go through different servers of Redis, and so may those of different publishers.
 type Bus struct {
 	// Static.
 	cfg      BusConfig

@@ -15,8 +15,10 @@ import (
 func TestBusOrderOverTwoServers(t *testing.T) {
 	one, two := startRedis(t), startRedis(t)
 	p, q := startProxy(t, one.addr), startProxy(t, two.addr)
-	servers, _ := startServers(t, "redis://"+p.addr+",redis://"+q.addr, 2, func(c *BusConfig) { c.Heartbeat = time.Second })
-	a, b := servers[0], servers[1]
+	// Nothing else than the two brings anything: there is no mesh, and nobody loses patience.
+	url, slowly := "redis://"+p.addr+",redis://"+q.addr, func(c *BusConfig) { c.Heartbeat = time.Minute }
+	a, b := startServer(t, url, nil, "server:a", slowly), startServer(t, url, nil, "server:b", slowly)
+	waitState(t, BusOK, a, b)
 	names := make([]string, 20)
 	for i := range names {
 		names[i] = fmt.Sprint("c", i)

@@ -80,11 +80,10 @@ func (o *origin) review(now time.Time, l *layout, peer bool) (ask *want, healing
 		o.aloneLocked(now, settled)
 		return nil, false
 	}
-	if !whole && !o.healing {
+	if !o.healing && (!whole || o.stuckLocked(now)) {
 		o.healLocked(now)
 	}
 	if !o.healing {
-		o.unparkOldLocked(now)
 		return nil, false
 	}
 	again := now.Sub(o.asked) >= o.bus.cfg.Heartbeat

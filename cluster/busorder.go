@@ -105,8 +105,15 @@ func (o *origin) unparkLocked(n *redisNode, upTo uint64) {
 	o.drainLocked()
 }
 
-// unparkOldLocked ends what waits longer than heartbeats take to say that there is nothing to wait for, or for a server of
-// Redis that is gone.
+// stuckLocked reports whether something waits longer than heartbeats take to say that there is nothing to wait for, or for
+// a server of Redis that is gone. The mesh brings it in its order.
+func (o *origin) stuckLocked(now time.Time) bool {
+	return slices.ContainsFunc(o.parked, func(p *parkedEnvelope) bool {
+		return now.Sub(p.at) > o.bus.cfg.silence() || slices.ContainsFunc(p.awaiting, func(m *redisNode) bool { return !m.inLayout() })
+	})
+}
+
+// unparkOldLocked ends what is stuck when there is no mesh that could bring it.
 func (o *origin) unparkOldLocked(now time.Time) {
 	for _, p := range o.parked {
 		old := now.Sub(p.at) > o.bus.cfg.silence()

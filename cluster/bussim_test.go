@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,42 +15,84 @@ import (
 
 // A simulation of two servers, two servers of Redis and a mesh, in one goroutine, with a clock and a seed of its own. What
 // the servers do is the real code; connections, their delays and their deaths are made up. Server b publishes, server a
-// has joined most of the channels: it has to get every envelope of them once, and those with a channel in common in order.
+// joins and leaves channels: while it has joined one it has to get every envelope of it once, and in order.
 type simulation struct {
 	t      *testing.T
 	random *rand.Rand
 	a, b   *Bus
-	got    *simReceiver
 	wires  []*simRedis
 	frames [2][]simFrame // on the mesh, to a and to b
-	want   map[int]bool  // numbers that a has to get
-	on     map[int][]string
 	n      int
+
+	channels map[string]*simChannel
+	on       map[int][]string // channels of what was published, by number
+	want     map[int]bool     // numbers that a has to get
+	came     map[int]bool
+	gaps     int
+	err      error // what was wrong first
 }
 
-type simReceiver struct {
-	got  []int
-	gaps int
+// A simChannel is a channel as a sees it.
+type simChannel struct {
+	asked  bool // Join was called, and Leave was not
+	joined bool // its done was called
+	from   int  // the last number that was published before
+	last   int  // the last number that came since then
 }
 
 // Receive implements Receiver.
-func (r *simReceiver) Receive(e *wire.Envelope) {
+func (s *simulation) Receive(e *wire.Envelope) {
 	var body struct{ N int }
 	if err := json.Unmarshal(e.Action.Body, &body); err != nil {
 		panic(err)
 	}
-	r.got = append(r.got, body.N)
+	n := body.N
+	if s.came[n] {
+		s.wrong("%d came twice", n)
+	}
+	s.came[n] = true
+	for _, channel := range s.on[n] {
+		if c := s.channels[channel]; c.joined {
+			if c.last > n && n > c.from {
+				s.wrong("%d came after %d on %s", n, c.last, channel)
+			}
+			c.last = n
+		}
+	}
+}
+
+func (s *simulation) wrong(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
+	}
 }
 
 // Gap implements BusReceiver.
-func (r *simReceiver) Gap() { r.gaps++ }
+func (s *simulation) Gap() { s.gaps++ }
 
 // A simRedis is one server of Redis, as a and b are connected to it.
 type simRedis struct {
-	up         bool
-	subscribed bool     // a's connection, as Redis sees it
-	settled    bool     // as a sees it
-	queue      []string // on the way to a
+	up       bool
+	alive    bool                // a's connection, as Redis sees it
+	topics   map[wire.Topic]bool // subscribed on it, as Redis sees it
+	conn     *subscriber         // a's connection, as a sees it
+	commands []simCommand        // on the way to Redis
+	queue    []simMessage        // on the way to a
+	stalled  time.Time           // nothing comes to a until then
+}
+
+type simCommand struct {
+	step  nextStep
+	topic placed
+}
+
+// A simMessage is an envelope, a heartbeat or a confirmation.
+type simMessage struct {
+	conn      *subscriber
+	data      string
+	heartbeat bool
+	step      nextStep
+	topic     wire.Topic
 }
 
 type simFrame struct {
@@ -82,55 +123,104 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 3)), got: &simReceiver{}, want: make(map[int]bool), on: make(map[int][]string)}
+	s := &simulation{
+		t: t, random: rand.New(rand.NewPCG(seed, 3)), channels: make(map[string]*simChannel),
+		on: make(map[int][]string), want: make(map[int]bool), came: make(map[int]bool),
+	}
+	for _, name := range simChannels {
+		s.channels[name] = &simChannel{}
+	}
 	buses := make([]*Bus, 2)
 	for i, id := range []wire.NodeID{"server:a", "server:b"} {
-		buses[i], err = NewBus(BusConfig{Redis: r, Server: id, Receiver: s.got, Mesh: simMesh{s, i}, Heartbeat: time.Second, HoldBytes: 20_000, Log: zap.NewNop()})
+		buses[i], err = NewBus(BusConfig{
+			Redis: r, Server: id, Receiver: s, Mesh: simMesh{s, i}, Heartbeat: time.Second, Linger: time.Second,
+			HoldBytes: 20_000, Log: zap.NewNop(),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.a, s.b = buses[0], buses[1]
 	for range s.a.layout.Load().nodes {
-		s.wires = append(s.wires, &simRedis{up: true, subscribed: true})
+		s.wires = append(s.wires, &simRedis{up: true})
 	}
-	for i := range s.wires {
-		s.settle(i)
-	}
-	for _, channel := range simChannels[:6] {
-		s.a.Join(wire.ChannelTopic(channel), func(error) {})
-	}
-	for i := range s.wires {
-		s.settle(i)
-	}
-	s.pass(time.Millisecond)
 	return s
 }
 
-// lose ends a's connection to a Redis, as soon as a sees it.
+func (s *simulation) join(channel string) {
+	c := s.channels[channel]
+	if c.asked {
+		return
+	}
+	c.asked = true
+	s.a.Join(wire.ChannelTopic(channel), func(error) { c.joined, c.from, c.last = true, s.n, 0 })
+}
+
+func (s *simulation) leave(channel string) {
+	if c := s.channels[channel]; c.joined {
+		c.asked, c.joined = false, false
+		s.a.Leave(wire.ChannelTopic(channel))
+		for n, wanted := range s.want {
+			s.want[n] = wanted && (s.came[n] || slices.ContainsFunc(s.on[n], func(name string) bool {
+				c := s.channels[name]
+				return c.joined && c.from < n
+			}))
+		}
+	}
+}
+
+// lose is what a does when it sees that its connection to a Redis is broken.
 func (s *simulation) lose(i int) {
 	w, n := s.wires[i], s.a.layout.Load().nodes[i]
-	w.subscribed, w.settled, w.queue = false, false, nil
+	w.alive, w.conn, w.commands, w.queue = false, nil, nil, nil
 	n.unsettle()
+	n.current.Store(nil)
 	s.a.topics.unsubscribed(n)
 }
 
-// settle makes it again.
-func (s *simulation) settle(i int) {
+// connect makes it again, and begins to subscribe.
+func (s *simulation) connect(i int) {
 	w, n := s.wires[i], s.a.layout.Load().nodes[i]
-	w.subscribed, w.settled = true, true
-	for p := range s.a.topics.stripes {
-		for _, sub := range s.a.topics.stripes[p].topics {
-			if n.owns(uint8(p)) {
-				sub.state = held
-			}
+	conn := &subscriber{node: n, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), beats: make(map[string]bool)}
+	conn.mu.listening = true
+	w.alive, w.conn, w.topics = true, conn, make(map[wire.Topic]bool)
+	n.current.Store(conn)
+	var batch []placed
+	for p := range partitions {
+		if n.owns(uint8(p)) {
+			batch = s.a.topics.all(conn, uint8(p), batch)
 		}
 	}
-	n.mu.Lock()
-	if !n.mu.settled {
-		n.mu.settled, n.mu.since = true, time.Now()
+	conn.mu.changed = append(batch, conn.mu.changed...)
+	s.write(i)
+	conn.mu.all = true
+	n.trySettle()
+}
+
+// write is what a subscriber does with topics that changed.
+func (s *simulation) write(i int) {
+	w := s.wires[i]
+	if w.conn == nil {
+		return
 	}
-	n.mu.Unlock()
+	changed := w.conn.mu.changed
+	w.conn.mu.changed = nil
+	for _, t := range changed {
+		if step := s.a.topics.next(w.conn, t); step != toNothing {
+			w.commands = append(w.commands, simCommand{step, t})
+		}
+	}
+}
+
+// execute is what Redis does with commands of a.
+func (s *simulation) execute(i, most int) {
+	w := s.wires[i]
+	for ; most > 0 && len(w.commands) > 0 && w.alive; most-- {
+		c := w.commands[0]
+		w.commands = w.commands[1:]
+		w.topics[c.topic.topic] = c.step == toSubscribe
+		w.queue = append(w.queue, simMessage{conn: w.conn, step: c.step, topic: c.topic.topic})
+	}
 }
 
 // publish publishes on one or several channels.
@@ -141,7 +231,7 @@ func (s *simulation) publish() {
 		channels = append(channels, simChannels[s.random.IntN(len(simChannels))])
 	}
 	s.on[s.n] = channels
-	s.want[s.n] = slices.ContainsFunc(channels, func(c string) bool { return slices.Contains(simChannels[:6], c) })
+	s.want[s.n] = slices.ContainsFunc(channels, func(c string) bool { return s.channels[c].joined })
 	e := &wire.Envelope{Action: &wire.Action{ID: "1 b 0", Body: fmt.Appendf(nil, `{"n":%d}`, s.n)}, Targets: wire.Targets{Channels: channels}}
 	if err := s.b.Publish(e); err != nil {
 		s.t.Fatal(err)
@@ -158,16 +248,16 @@ func (s *simulation) pipeline(i int) {
 	}
 	from := p.cursor()
 	entries, lost := s.b.ring.after(nil, from, 1+s.random.IntN(20), 1<<20)
-	var messages []string
+	var messages []simMessage
 	if s.random.IntN(2) == 0 {
 		h := heartbeat{origin: "server:b", epoch: s.b.epoch, upTo: s.b.withRedis(), lost: lost}
-		messages = append(messages, "hb"+string(h.append(nil)))
+		messages = append(messages, simMessage{heartbeat: true, data: string(h.append(nil))})
 	}
 	to := max(from, lost)
 	for _, e := range entries {
 		for _, topic := range e.topics {
-			if l.owner[topic.partition] == l.nodes[i] && slices.Contains(simChannels[:6], string(topic.topic[3:])) {
-				messages = append(messages, string(e.data))
+			if l.owner[topic.partition] == l.nodes[i] && w.topics[topic.topic] {
+				messages = append(messages, simMessage{data: string(e.data)})
 			}
 		}
 		to = e.seq
@@ -176,7 +266,7 @@ func (s *simulation) pipeline(i int) {
 	if !answered {
 		messages = messages[:s.random.IntN(len(messages)+1)]
 	}
-	if w.subscribed {
+	if w.alive {
 		w.queue = append(w.queue, messages...)
 	}
 	if !answered {
@@ -190,14 +280,23 @@ func (s *simulation) pipeline(i int) {
 // arrive takes what is on the way through a Redis.
 func (s *simulation) arrive(i, most int) {
 	w, n := s.wires[i], s.a.layout.Load().nodes[i]
+	if time.Now().Before(w.stalled) {
+		return
+	}
 	for ; most > 0 && len(w.queue) > 0; most-- {
 		m := w.queue[0]
 		w.queue = w.queue[1:]
-		if m[:2] == "hb" {
-			s.a.heartbeatCame(&subscriber{node: n}, m[2:])
-		} else {
-			s.a.envelopeCame(n, m)
+		switch {
+		case m.heartbeat:
+			s.a.heartbeatCame(w.conn, m.data)
+		case m.data != "":
+			s.a.envelopeCame(n, m.data)
+		case m.step == toSubscribe:
+			s.a.topics.confirmed(w.conn, string(m.topic))
+		default:
+			s.a.topics.ended(w.conn, string(m.topic))
 		}
+		n.trySettle()
 	}
 }
 
@@ -221,6 +320,7 @@ func (s *simulation) pass(d time.Duration) {
 		b.readPeers()
 		b.ring.evict(now)
 		b.ring.published(now, b.withRedis())
+		b.topics.sweep(now)
 		b.reviewOrigins(now)
 		b.feeds.review(now, b.layout.Load().failing(now, b.cfg.Heartbeat))
 		for _, id := range b.feeds.due(now) {
@@ -237,21 +337,33 @@ func (s *simulation) step() {
 	i := r.IntN(2)
 	w := s.wires[i]
 	switch x := r.IntN(1_000); {
-	case x < 4 && w.settled:
+	case x < 4 && w.conn != nil:
 		s.lose(i)
-	case x < 4+20 && !w.settled && w.up:
-		s.settle(i)
-	case x < 4+20+3:
+	case x < 24 && w.conn == nil && w.up:
+		s.connect(i)
+	case x < 27:
 		if w.up = !w.up; !w.up {
-			w.subscribed = false // a sees it later, and gets what is on the way until then
+			w.alive = false // a sees it later, and gets what is on the way until then
 		}
-	case x < 100 && !w.up && w.settled:
+	case x < 30:
+		w.stalled = time.Now().Add(time.Duration(r.IntN(8_000)) * time.Millisecond)
+	case x < 60:
+		if channel := simChannels[r.IntN(len(simChannels))]; r.IntN(2) == 0 {
+			s.leave(channel)
+		} else {
+			s.join(channel)
+		}
+	case x < 110 && !w.alive && w.conn != nil:
 		s.lose(i)
 	case x < 300:
 		s.publish()
-	case x < 450:
+	case x < 350:
+		s.write(i)
+	case x < 400:
+		s.execute(i, 1+r.IntN(5))
+	case x < 500:
 		s.pipeline(i)
-	case x < 600:
+	case x < 650:
 		s.arrive(i, 1+r.IntN(10))
 	case x < 800:
 		s.mesh(r.IntN(2), 1+r.IntN(3), true)
@@ -263,15 +375,18 @@ func (s *simulation) step() {
 // finish lets everything come that is to come.
 func (s *simulation) finish() {
 	for i, w := range s.wires {
-		if w.up = true; !w.settled || !w.subscribed {
-			if w.settled {
-				s.lose(i)
-			}
-			s.settle(i)
+		w.up, w.stalled = true, time.Time{}
+		if !w.alive && w.conn != nil {
+			s.lose(i)
+		}
+		if w.conn == nil {
+			s.connect(i)
 		}
 	}
 	for range 400 {
 		for i := range s.wires {
+			s.write(i)
+			s.execute(i, 1<<20)
 			s.pipeline(i)
 			s.arrive(i, 1<<20)
 		}
@@ -283,59 +398,58 @@ func (s *simulation) finish() {
 
 // check says what is wrong with what a got.
 func (s *simulation) check() error {
-	last := make(map[string]int)
-	seen := make(map[int]bool)
-	for _, n := range s.got.got {
-		if seen[n] {
-			return fmt.Errorf("%d came twice", n)
-		}
-		seen[n] = true
-		if !s.want[n] {
-			return fmt.Errorf("%d came although nobody has joined %v", n, s.on[n])
-		}
-		for _, channel := range s.on[n] {
-			if slices.Contains(simChannels[:6], channel) {
-				if last[channel] > n {
-					return fmt.Errorf("%d came after %d on %s", n, last[channel], channel)
-				}
-				last[channel] = n
-			}
-		}
+	if s.err != nil {
+		return s.err
 	}
 	for n := 1; n <= s.n; n++ {
-		if s.want[n] && !seen[n] {
+		if s.want[n] && !s.came[n] {
 			return fmt.Errorf("%d of %d did not come", n, s.n)
 		}
 	}
-	if s.got.gaps > 0 {
-		return fmt.Errorf("%d gaps", s.got.gaps)
+	for name, c := range s.channels {
+		if c.asked && !c.joined {
+			return fmt.Errorf("who joins %s still waits", name)
+		}
+	}
+	if s.gaps > 0 {
+		return fmt.Errorf("%d gaps", s.gaps)
 	}
 	return nil
 }
 
+// run goes through a history, and returns how often a was healed.
+func (s *simulation) run() (healed int64) {
+	for range 4_000 {
+		s.step()
+	}
+	s.finish()
+	stats := s.a.Stats()
+	switch err := s.check(); {
+	case err != nil:
+		s.t.Error(err)
+	case stats.Healing != 0:
+		s.t.Errorf("it does not end: %+v", stats)
+	}
+	return stats.Healed
+}
+
 func TestBusSimulation(t *testing.T) {
-	const seeds = 300
+	const seeds = 60
 	healed := int64(0)
 	for seed := range uint64(seeds) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newSimulation(t, seed)
-			for range 4_000 {
-				s.step()
-			}
-			s.finish()
-			if err := s.check(); err != nil {
-				t.Errorf("seed %d: %v", seed, err)
-			}
-			stats := s.a.Stats()
-			if healed += stats.Healed; stats.Healing != 0 {
-				t.Errorf("seed %d: it does not end: %+v", seed, stats)
-			}
-		})
+		bubble(t, func(t *testing.T) { healed += newSimulation(t, seed).run() })
 		if t.Failed() {
-			return
+			t.Fatalf("seed %d", seed)
 		}
 	}
 	if healed < seeds {
 		t.Errorf("only %d healings in %d seeds: the simulation breaks too little", healed, seeds)
 	}
+}
+
+// FuzzBusSimulation goes through as many histories as there is time for.
+func FuzzBusSimulation(f *testing.F) {
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		bubble(t, func(t *testing.T) { newSimulation(t, seed).run() })
+	})
 }
