@@ -15,6 +15,10 @@ type Change struct{ File, Old, New string }
 
 // Build compiles the program of the module at root into path, with changes that stay outside of its sources.
 func Build(root, path string, race bool, changes ...Change) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
 	args := []string{"build", "-o", path}
 	if race {
 		args = append(args, "-race")

@@ -209,24 +209,7 @@ func (f *Fleet) Judge() *history.Verdict {
 	} else {
 		f.t.Errorf("%v", v)
 	}
-	return v
-}
-
-// Verdict is Judge without a failure: the verdict when nothing is missing, or after d.
-func (f *Fleet) Verdict(d time.Duration) *history.Verdict {
-	f.t.Helper()
-	f.Crowd.Act(false)
-	settled := Within(d, f.Crowd.Settled)
-	var v *history.Verdict
-	deadline := time.Now().Add(d / 2)
-	for {
-		v = history.Judge(f.Record.Events(), f.options.Judge)
-		if v.OK() || time.Now().After(deadline) {
-			break
-		}
-		f.Pass(500 * time.Millisecond)
-	}
-	if !settled {
+	if !f.Crowd.Settled() {
 		f.t.Errorf("%s", f.Crowd.Unsettled())
 	}
 	for _, failure := range []string{f.Crowd.Failure(), f.Backend.Failure()} {
@@ -235,6 +218,20 @@ func (f *Fleet) Verdict(d time.Duration) *history.Verdict {
 		}
 	}
 	return v
+}
+
+// Verdict ends the load and returns the verdict as soon as nothing is missing, or after d.
+func (f *Fleet) Verdict(d time.Duration) *history.Verdict {
+	f.Crowd.Act(false)
+	deadline := time.Now().Add(d)
+	Within(d, f.Crowd.Settled)
+	for {
+		v := history.Judge(f.Record.Events(), f.options.Judge)
+		if v.OK() || time.Now().After(deadline) {
+			return v
+		}
+		f.Pass(500 * time.Millisecond)
+	}
 }
 
 // close ends everything. The history and the logs of the nodes are kept when the test failed.

@@ -234,6 +234,9 @@ func (j *judge) judgeReceived(c *conn, places map[address][]place) {
 		}
 		seen[a] = true
 		for _, channel := range last.targets.Channels {
+			if !c.listens(channel, last.at) && c.addressedBeside(channel, last) {
+				continue // it did not come by this channel
+			}
 			s := stream{a.author, channel}
 			n := newest[s]
 			if n != nil && last.at < n.asks[0].at {
@@ -244,6 +247,20 @@ func (j *judge) judgeReceived(c *conn, places map[address][]place) {
 			}
 		}
 	}
+}
+
+// listens reports whether c was subscribed to channel at a time, with the back-end's approval.
+func (c *conn) listens(channel string, at int64) bool {
+	return slices.ContainsFunc(c.intervals[channel], func(i *interval) bool {
+		return i.sub.subscribed != 0 && i.sub.subscribed <= at && (i.closed == 0 || at < i.closed)
+	})
+}
+
+// addressedBeside reports whether r reaches c by another way than channel.
+func (c *conn) addressedBeside(channel string, r *resend) bool {
+	return place{c, &interval{}}.carries(r.targets) || slices.ContainsFunc(r.targets.Channels, func(other string) bool {
+		return other != channel && c.listens(other, r.at)
+	})
 }
 
 func (a *action) receiptAt(c *conn, nth int) int64 {

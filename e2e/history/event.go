@@ -20,6 +20,9 @@
 // client subscribes again with since, and completing it is the back-end's part; but not where a later action of the same author by way of the same server did
 // reach it on that connection: then there was a hole.
 //
+// What is sent to a channel while a client's subscription to it is being asked is kept for it. An action that reaches the client at once by another of its targets
+// is not in that channel's order.
+//
 // Events are recorded so that verdicts are safe: before something is done by the one who does it, after it by the one who sees it.
 package history
 

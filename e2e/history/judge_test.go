@@ -312,6 +312,25 @@ func TestHoleBeforeTheEndOfAConnection(t *testing.T) {
 	}
 }
 
+// What is kept while a subscription is asked comes after an action that was sent to the same channel later, and to another one too.
+func TestOrderOfWhatIsKept(t *testing.T) {
+	s := newStory()
+	s.connect("1:a", "one")
+	s.connect("2:b", "two")
+	s.subscribe("2:b", "old")
+	id := s.nextID("2:b")
+	s.send("2:b", id, Subscribe, "new")
+	s.ask("two", id)
+	kept := s.publish("1:a", toChannel("new"))
+	s.publish("1:a", Targets{Channels: []string{"new", "old"}}, "2:b")
+	s.approve("two", id, nil)
+	s.receive("2:b", kept)
+	s.finish("2:b", id)
+	if v := Judge(s.events, Options{}); !v.OK() {
+		t.Errorf("%v", v)
+	}
+}
+
 // A connection that lived long after the approval has no excuse.
 func TestGrace(t *testing.T) {
 	s := newStory()
