@@ -156,6 +156,7 @@ type Members struct {
 	list    *memberlist.Memberlist // while Run runs
 	ring    *memberlist.Keyring
 	addr    netip.AddrPort
+	drained time.Time     // when the others were told that this server is draining
 	leaving chan struct{} // closed when the goodbye is said; nil while nobody wants to leave
 }
 
@@ -397,6 +398,11 @@ func (m *Members) updateMeta(ctx context.Context, list *memberlist.Memberlist) {
 		_ = list.UpdateNode(time.Nanosecond)
 		told, at = meta, time.Now()
 		m.metas.Add(1)
+		m.mu.Lock()
+		if meta.Draining && m.drained.IsZero() {
+			m.drained = at
+		}
+		m.mu.Unlock()
 		m.kickMeta() // what changed meanwhile
 	}
 }
@@ -436,8 +442,26 @@ func (m *Members) Leave() {
 	if list == nil {
 		return
 	}
+	m.tellDraining(list)
 	if err := list.Leave(m.cfg.LeaveTimeout); err != nil {
 		m.log.Warn("No other server heard the goodbye", zap.Error(err))
+	}
+}
+
+// drainSpread is how long news take to reach everybody, and drainTell how long the goodbye waits for them at most: it would
+// overtake them.
+const (
+	drainSpread = 2 * time.Second
+	drainTell   = time.Second
+)
+
+// tellDraining makes sure that the others know that this server drains before it says goodbye.
+func (m *Members) tellDraining(list *memberlist.Memberlist) {
+	m.mu.Lock()
+	late := m.meta.Draining && (m.drained.IsZero() || time.Since(m.drained) < drainSpread)
+	m.mu.Unlock()
+	if late {
+		_ = list.UpdateNode(drainTell) // nobody may be there to hear it
 	}
 }
 

@@ -397,3 +397,19 @@ func TestMembersListen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who drains and leaves in one breath has said so: nobody looks for it.
+func TestMembersLeaveAtOnceAfterDraining(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newGossipNet(t)
+		a := n.on(t, "a")
+		b := n.on(t, "b", a)
+		met(t, 5*time.Second, a, b)
+		a.members.SetDraining(true)
+		a.members.Leave()
+		met(t, 5*time.Second, b)
+		if lost := b.members.lost.addresses(); len(lost) > 0 {
+			t.Errorf("%v is looked for", lost)
+		}
+	})
+}

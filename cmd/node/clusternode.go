@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -78,22 +79,29 @@ func (n *clusterNode) tryRedis() error {
 	r := n.config.Redis
 	handovers := make(chan error, 1)
 	go func() { handovers <- r.CheckHandovers(ctx, redisPatience) }()
-	err := errors.Join(r.Check(ctx, redisPatience), <-handovers)
-	switch {
-	case errors.Is(err, cluster.ErrRefused):
-		setting := "redis"
-		if n.config.RedisFile != "" {
-			setting = "redis-file"
-		}
-		return &settingError{
-			Setting: setting, Wrong: "leads to a Redis that refuses us: " + cut(oneLine(err.Error()), 300),
-			Mend: "mend the password, the user's rights or the certificate (the README lists the rights)",
-		}
-	case err != nil:
-		n.log.Warn("Redis cannot be reached", zap.String("redis", r.String()), zap.String("error", oneLine(err.Error())),
-			zap.String(hintKey, "The node starts all the same and tries again. Until then actions reach other nodes only as far as these gossip with it."))
+	err, second := r.Check(ctx, redisPatience), <-handovers
+	if err == nil || !errors.Is(err, cluster.ErrRefused) && errors.Is(second, cluster.ErrRefused) {
+		err = second
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	text := strings.NewReplacer("cluster: trying Redis ", "", cluster.ErrRefused.Error()+": ", "").Replace(err.Error())
+	if !errors.Is(err, cluster.ErrRefused) {
+		n.config.Warnings = append(n.config.Warnings, Warning{
+			"Redis does not answer: " + text,
+			"The node has started all the same and tries again. Until then actions reach only those nodes that it gossips with.",
+		})
+		return nil
+	}
+	setting := "redis"
+	if n.config.RedisFile != "" {
+		setting = "redis-file"
+	}
+	return &settingError{
+		Setting: setting, Wrong: "leads to a Redis that refuses us: " + cut(oneLine(text), 200),
+		Mend: "mend the user, the password, the certificate, or what the user may do (the README lists that)",
+	}
 }
 
 // gossip builds what goes past Redis and returns the way of the bus there.

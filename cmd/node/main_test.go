@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // program is the program in an empty directory, with nothing in its environment but env.
 func program(t *testing.T, env environment, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	self, err := os.Executable()
 	if err != nil {
@@ -132,6 +132,8 @@ func TestHelpAndVersion(t *testing.T) {
 type running struct {
 	cmd    *exec.Cmd
 	health string
+	listen string // ws://
+	gossip string // "" without
 	admin  string
 	stdout *os.File      // what it writes to, until rest
 	reader *os.File      // the other end
@@ -153,12 +155,12 @@ func start(t *testing.T, env environment) running {
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		var entry struct{ Msg, HealthCheck, Admin string }
+		var entry struct{ Msg, HealthCheck, Listen, Gossip, Admin string }
 		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
 			t.Fatalf("%v in %s", err, lines.Text())
 		}
 		if entry.HealthCheck != "" {
-			return running{cmd, entry.HealthCheck, entry.Admin, write, stdout, func() string {
+			return running{cmd, entry.HealthCheck, entry.Listen, entry.Gossip, entry.Admin, write, stdout, func() string {
 				if err := write.Close(); err != nil {
 					t.Error(err)
 				}

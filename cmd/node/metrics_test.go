@@ -117,7 +117,7 @@ func TestMetricsValues(t *testing.T) {
 	ts := transport.Stats{Sockets: 11, Connections: 12, Accepted: 13, Upgraded: 14, MessagesIn: 15, BytesIn: 16, MessagesOut: 17, BytesOut: 18, Writes: 19, OutputWaiting: 20, Turns: 21, Tasks: 22}
 	ts.Closed[transport.CloseSlow] = 23
 	ts.Refused[0] = 24
-	gs := gateway.Stats{Malformed: 30, Duplicates: 31, Routed: 32, Deliveries: 33, Zombies: 34, Clients: 35, Remembered: 36, Open: 37, Actions: map[string]int64{gateway.Outcomes[0]: 38}}
+	gs := gateway.Stats{Malformed: 30, Duplicates: 31, Routed: 32, Deliveries: 33, Zombies: 34, Clients: 35, Remembered: 36, Open: 37, Handovers: 90, Claims: 91, Orphans: 92, GapCloses: 93, Actions: map[string]int64{gateway.Outcomes[0]: 38}}
 	gs.Members, gs.Users, gs.Channels, gs.Subscriptions = 40, 41, 42, 43
 	gs.MessagesIn[wire.MessageSync], gs.MessagesOut[wire.MessagePong] = 44, 45
 	bs := backend.Stats{Waiting: 50, InFlight: 51, Requests: 52, Commands: 53, Retries: 54, Ignored: 55, Locked: 1}
@@ -133,6 +133,7 @@ func TestMetricsValues(t *testing.T) {
 		"logux_websocket_writes_total 19", "logux_output_waiting_bytes 20", "logux_loop_turns_total 21", "logux_loop_tasks_total 22",
 		`logux_connections_closed_total{reason="slow"} 23`, `logux_sockets_refused_total{reason="` + refusals[0] + `"} 24`,
 		"logux_messages_malformed_total 30", "logux_actions_repeated_total 31", "logux_receivers_total 32", "logux_deliveries_total 33", "logux_zombies_total 34",
+		"logux_handovers_total 90", "logux_actions_claimed_total 91", "logux_actions_orphaned_total 92", "logux_gap_closes_total 93",
 		"logux_clients_remembered 35", "logux_actions_remembered 36", "logux_actions_open 37", `logux_actions_total{outcome="processed"} 38`,
 		"logux_clients 40", "logux_users 41", "logux_channels 42", "logux_subscriptions 43",
 		`logux_messages_received_total{type="sync"} 44`, `logux_messages_sent_total{type="pong"} 45`,
