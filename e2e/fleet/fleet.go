@@ -46,12 +46,15 @@ type Options struct {
 	Redis func(i int) string
 	Load  Load
 	Seed  uint64
-	// Settings of all nodes.
+	// Settings of all nodes, and of the i-th.
 	Settings Settings
+	Own      func(i int) Settings
 	// Network, when set, gives each node a host of its own.
 	Network *Network
 	// Join names whom the i-th node joins, in place of all others.
 	Join func(i int, gossip []string) string
+	// Apart: the nodes need not find each other at the start.
+	Apart bool
 	// Judge says how strict the history is judged.
 	Judge history.Options
 }
@@ -85,7 +88,9 @@ func New(t testing.TB, o Options) *Fleet {
 	for _, n := range f.Nodes {
 		n.AwaitReady()
 	}
-	f.AwaitMembers(f.Nodes...)
+	if !o.Apart {
+		f.AwaitMembers(f.Nodes...)
+	}
 	f.Crowd.Serve(f.Targets(f.Nodes...)...)
 	f.Crowd.Start(ctx)
 	f.AwaitSettled()
@@ -106,6 +111,9 @@ func (f *Fleet) prepare() *Node {
 		Name: fmt.Sprintf("node-%d", f.added), Addr: at(), Admin: at(), Gossip: at(), t: f.t, fleet: f,
 		program: o.Program, namespace: namespace, log: new(output),
 	}
+	if o.Network != nil {
+		n.Gossip = host + ":7946" // the same everywhere, as names that stand for several hosts want it
+	}
 	if p := o.Programs[i]; p != "" {
 		n.program = p
 	}
@@ -124,6 +132,11 @@ func (f *Fleet) prepare() *Node {
 	}
 	for k, v := range o.Settings {
 		n.env[k] = v
+	}
+	if o.Own != nil {
+		for k, v := range o.Own(i) {
+			n.env[k] = v
+		}
 	}
 	f.Nodes = append(f.Nodes, n)
 	for i, n := range f.Nodes {

@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ func NewNetwork(t testing.TB, n int) *Network {
 	t.Cleanup(func() {
 		for i := range n {
 			_ = exec.Command("ip", "netns", "del", w.namespace(i)).Run()
+			_ = os.RemoveAll(w.etc(i))
 		}
 		_ = exec.Command("ip", "link", "del", w.name).Run()
 	})
@@ -69,6 +72,28 @@ func (w *Network) node(i int) (host, namespace string) {
 		w.t.Fatalf("the network has %d hosts", w.hosts)
 	}
 	return w.addr(i), w.namespace(i)
+}
+
+// etc is the directory whose files stand in for those of /etc on host i.
+func (w *Network) etc(i int) string { return filepath.Join("/etc/netns", w.namespace(i)) }
+
+// Resolve says which hosts name stands for on host i; none: there is no such name. No other name but localhost resolves there.
+func (w *Network) Resolve(i int, name string, hosts ...int) {
+	w.t.Helper()
+	text := "127.0.0.1 localhost\n"
+	for _, h := range hosts {
+		text += w.addr(h) + " " + name + "\n"
+	}
+	// Nothing listens there: what is not in the file is refused at once.
+	for file, text := range map[string]string{"hosts": text, "resolv.conf": "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"} {
+		if err := os.MkdirAll(w.etc(i), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		// In place: a process sees the file that was there when it began.
+		if err := os.WriteFile(filepath.Join(w.etc(i), file), []byte(text), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }
 
 // nowhere is the address of no card.
