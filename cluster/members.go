@@ -423,7 +423,7 @@ func (m *Members) SetKeys(keys []Key) error {
 }
 
 // Leave says goodbye, so that the others know at once, and blocks until one of them has heard it or LeaveTimeout has
-// passed. The server goes on to answer until Run ends, but is no member any more. SetDraining should have been
+// passed; for a second more when the server began to drain just now. The server goes on to answer until Run ends, but is no member any more. SetDraining should have been
 // called before: the others look for one that went without.
 func (m *Members) Leave() {
 	m.mu.Lock()
@@ -442,27 +442,28 @@ func (m *Members) Leave() {
 	if list == nil {
 		return
 	}
-	m.tellDraining(list)
+	m.spreadDraining()
 	if err := list.Leave(m.cfg.LeaveTimeout); err != nil {
 		m.log.Warn("No other server heard the goodbye", zap.Error(err))
 	}
 }
 
-// drainSpread is how long news take to reach everybody, and drainTell how long the goodbye waits for them at most: it would
-// overtake them.
-const (
-	drainSpread = 2 * time.Second
-	drainTell   = time.Second
-)
+// drainSpread is how long the news that a server drains take to reach everybody. The goodbye would overtake them.
+const drainSpread = time.Second
 
-// tellDraining makes sure that the others know that this server drains before it says goodbye.
-func (m *Members) tellDraining(list *memberlist.Memberlist) {
+// spreadDraining waits until the others know that this server drains.
+func (m *Members) spreadDraining() {
 	m.mu.Lock()
-	late := m.meta.Draining && (m.drained.IsZero() || time.Since(m.drained) < drainSpread)
+	draining, told := m.meta.Draining, m.drained
 	m.mu.Unlock()
-	if late {
-		_ = list.UpdateNode(drainTell) // nobody may be there to hear it
+	if !draining || len(m.Peers()) == 0 {
+		return
 	}
+	wait := drainSpread
+	if !told.IsZero() {
+		wait -= time.Since(told)
+	}
+	<-time.After(wait)
 }
 
 var errNotRunning = errors.New("cluster: gossip is not running")
