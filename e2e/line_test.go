@@ -13,10 +13,10 @@ import (
 // line's own inside 127.0.0.0/8, so that what is counted by address (bad attempts) does not couple one test with another.
 type line struct {
 	addr   string // where to connect
-	target string
 	source net.IP
 
 	mu       sync.Mutex
+	target   string
 	listener net.Listener // nil while down
 	conns    map[net.Conn]struct{}
 	opened   int // connections since the start
@@ -70,6 +70,13 @@ func (l *line) down() {
 	l.cut()
 }
 
+// lead makes the line lead to another target, as a load balancer does. What is connected stays.
+func (l *line) lead(target string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.target = target
+}
+
 // cut resets every connection, as a lost network does; new ones are accepted.
 func (l *line) cut() {
 	l.mu.Lock()
@@ -95,7 +102,10 @@ func (l *line) accept(listener net.Listener) {
 			return
 		}
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: l.source}}
-		far, err := dialer.Dial("tcp", l.target)
+		l.mu.Lock()
+		target := l.target
+		l.mu.Unlock()
+		far, err := dialer.Dial("tcp", target)
 		if err != nil {
 			_ = near.(*net.TCPConn).SetLinger(0)
 			_ = near.Close()
