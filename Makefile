@@ -36,7 +36,7 @@ lint: ## formatting, vet and linters with the arrows between packages
 readme: ## write the settings table of the README again
 	go test ./cmd/node -run TestReadme -update
 
-demo: ## a node, a small back-end and a page to click on
+demo: ## three nodes, a Redis, a small back-end and a page to click on
 	@exec e2e/demo.sh
 
 ci: ## all that CI runs

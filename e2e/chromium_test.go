@@ -45,7 +45,7 @@ type demo struct {
 }
 
 // startDemo builds and starts the demo on free ports and returns when it says where to click.
-func startDemo(t *testing.T, page string) *demo {
+func startDemo(t *testing.T, page string, more ...string) *demo {
 	t.Helper()
 	built := filepath.Join(t.TempDir(), "demo")
 	if out, err := exec.Command("go", "build", "-o", built, "./demo").CombinedOutput(); err != nil {
@@ -53,7 +53,7 @@ func startDemo(t *testing.T, page string) *demo {
 	}
 	d := &demo{exited: make(chan struct{})}
 	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-	d.cmd = exec.Command(built, "-root", "..", "-binary", *program, "-page", page, "-proxy", addr(), "-admin", addr())
+	d.cmd = exec.Command(built, append([]string{"-root", "..", "-binary", *program, "-page", page, "-proxy", addr(), "-admin", addr()}, more...)...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -79,15 +79,37 @@ func (d *demo) awaitURL(t *testing.T) string {
 	return url
 }
 
-// Two windows of a real Chromium count together on the demo page, offline work included, and Ctrl+C ends the demo cleanly.
+// Two windows of a real Chromium, on two nodes, count together on the demo page: offline work included, also when the node of one is killed, and when
+// Redis is. Ctrl+C ends the demo cleanly.
 func TestDemoCountsInTwoWindows(t *testing.T) {
 	t.Parallel()
-	d := startDemo(t, fmt.Sprintf("127.0.0.1:%d", freePort(t)))
-	type line struct{ Step, One, Two, Name, Error string }
-	got := runNode[line](t, "count-together.js", d.awaitURL(t))
-	want := []line{{Step: "together", One: "4", Two: "4"}, {Step: "offline", One: "5", Two: "5"}, {Step: "back", One: "6", Two: "6"}}
+	countTogether(t, startDemo(t, fmt.Sprintf("127.0.0.1:%d", freePort(t))), []step{
+		{Step: "together", One: "4", Two: "4"}, {Step: "offline", One: "5", Two: "5"}, {Step: "back", One: "6", Two: "6"},
+		{Step: "nodes", One: "node-1", Two: "node-2"}, {Step: "node killed", One: "8", Two: "8"},
+		{Step: "Redis killed", One: "10", Two: "10"}, {Step: "all back", One: "12", Two: "12"},
+	})
+}
+
+// Where there is no Redis the demo says so and is a single node.
+func TestDemoWithoutRedis(t *testing.T) {
+	t.Parallel()
+	d := startDemo(t, fmt.Sprintf("127.0.0.1:%d", freePort(t)), "-redis", "no-such-redis-server")
+	countTogether(t, d, []step{
+		{Step: "together", One: "4", Two: "4"}, {Step: "offline", One: "5", Two: "5"}, {Step: "back", One: "6", Two: "6"},
+	})
+	if want := "no Redis"; strings.Count(d.log.String(), want) != 1 {
+		t.Errorf("the demo does not say %q once:\n%s", want, d.log.tail(3000))
+	}
+}
+
+// A step is what both windows showed at some time.
+type step struct{ Step, One, Two, Name, Error string }
+
+func countTogether(t *testing.T, d *demo, want []step) {
+	t.Helper()
+	got := runNode[step](t, "count-together.js", d.awaitURL(t))
 	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("the windows showed %+v, want %+v", got, want)
+		t.Errorf("the windows showed %+v, want %+v\n%s", got, want, d.log.tail(6000))
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)

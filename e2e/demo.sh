@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs the demo: the proxy, an example back-end and a page in which browser windows count together. Ctrl+C ends it.
+# Builds and runs the demo: three proxies with a Redis between them, an example back-end and a page in which browser windows count together. Ctrl+C ends it.
 # Arguments go to the demo program, -help lists them.
 set -eu
 cd "$(dirname "$0")/.."

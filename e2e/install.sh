@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the end-to-end tests and the demo need, where it is missing. It may be run again and again.
 #
-#   e2e/install.sh demo   the npm packages of the demo page
+#   e2e/install.sh demo   the npm packages of the demo page; Redis from Debian's packages, where that needs no password
 #   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
 set -eu
 
@@ -17,6 +17,13 @@ command -v node >/dev/null || die "Node.js 20 or newer is needed: https://nodejs
 command -v npm >/dev/null || die "npm is needed; it comes with Node.js"
 node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node.js $(node --version) is too old; 20 or newer is needed"
 
+if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
+debian() { # packages…
+  command -v apt-get >/dev/null || return 1
+  say "installing $*"
+  $sudo apt-get update -q >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@" >&2
+}
+
 if [ "$1" = test ]; then
   missing=
   command -v redis-server >/dev/null || missing="$missing redis-server"
@@ -25,13 +32,12 @@ if [ "$1" = test ]; then
   command -v python3 >/dev/null || missing="$missing python3"
   command -v ruby >/dev/null || missing="$missing ruby"
   if [ -n "$missing" ]; then
-    command -v apt-get >/dev/null || die "please install:$missing"
-    if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
-    say "installing$missing"
-    $sudo apt-get update -q >&2
     # shellcheck disable=SC2086 # words on purpose
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $missing >&2
+    debian $missing || die "please install:$missing"
   fi
+elif ! command -v redis-server >/dev/null; then
+  # The demo can do without: it says so, and runs one node.
+  if [ -z "$sudo" ] || sudo -n true 2>/dev/null; then debian redis-server || true; fi
 fi
 
 cd "$(dirname "$0")/js"

@@ -14,8 +14,36 @@ import (
 type counter struct {
 	secret string
 
-	mu    sync.Mutex
-	value int // guarded by mu
+	mu sync.Mutex
+	// Guarded by mu.
+	value   int
+	counted map[string]bool // IDs of the actions that are in value
+	last    []string        // the last of them
+}
+
+// remembered is how many counted actions a window is told of when it subscribes: more than can be on their way to it.
+const remembered = 200
+
+// count counts an action, once: a proxy that takes over for one that was killed asks about its actions again.
+func (b *counter) count(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.counted[id] {
+		return
+	}
+	if b.counted == nil {
+		b.counted = make(map[string]bool)
+	}
+	b.counted[id] = true
+	b.value++
+	b.last = append(b.last[max(0, len(b.last)-remembered+1):], id)
+}
+
+// state is the action that tells a new subscriber the value, and what is in it.
+func (b *counter) state() object {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return object{"type": "INC", "value": b.value, "counted": append([]string{}, b.last...)}
 }
 
 type commands struct {
@@ -73,25 +101,16 @@ func (b *counter) answer(c *command, a *answers) {
 
 	case c.Action.Type == "logux/subscribe" && c.Action.Channel == "counter":
 		a.write(object{"answer": "approved", "id": id})
-		b.mu.Lock()
-		value := b.value
-		b.mu.Unlock()
-		a.write(object{
-			"answer": "action", "id": id,
-			"action": object{"type": "INC", "value": value},
-			"meta":   object{"clients": []string{c.clientID()}},
-		})
+		a.write(object{"answer": "action", "id": id, "action": b.state(), "meta": object{"clients": []string{c.clientID()}}})
 		a.write(object{"answer": "processed", "id": id})
 
 	case c.Action.Type == "logux/subscribe":
 		a.write(object{"answer": "unknownChannel", "id": id})
 
 	case c.Action.Type == "INC":
+		b.count(id) // before anybody hears of it, so that who hears of it can tell whether a state has it
 		a.write(object{"answer": "resend", "id": id, "channels": []string{"counter"}})
 		a.write(object{"answer": "approved", "id": id})
-		b.mu.Lock()
-		b.value++
-		b.mu.Unlock()
 		a.write(object{"answer": "processed", "id": id})
 
 	default:

@@ -1,5 +1,6 @@
-// Command demo shows the proxy at work: it starts the built binary, a small example back-end (backend.go) and a web page on the real
-// @logux/client, in which any number of browser windows count together.
+// Command demo shows the proxy at work: it starts three nodes of the built binary and a Redis between them, a small example back-end (backend.go) and
+// a web page on the real @logux/client, in which any number of browser windows count together, whichever node each is connected to. Without a
+// redis-server it starts one node, which needs none.
 //
 //	make demo
 //
@@ -7,13 +8,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -24,8 +28,10 @@ type settings struct {
 	root   string // of the repository
 	binary string // the proxy; "" for bin/logux-proxy in root
 	page   string // host:port of the web page
-	proxy  string // host:port of the proxy
-	admin  string // host:port of the proxy's health and metrics
+	proxy  string // host:port of the first proxy
+	admin  string // host:port of its health and metrics
+	nodes  int
+	redis  string // redis-server; "" for none
 }
 
 func main() {
@@ -33,8 +39,10 @@ func main() {
 	flag.StringVar(&s.root, "root", ".", "the repository")
 	flag.StringVar(&s.binary, "binary", "", "the proxy (default bin/logux-proxy in the repository)")
 	flag.StringVar(&s.page, "page", "127.0.0.1:31380", "address of the web page")
-	flag.StringVar(&s.proxy, "proxy", "127.0.0.1:31337", "address of the proxy")
-	flag.StringVar(&s.admin, "admin", "127.0.0.1:31338", "address of the proxy's health and metrics")
+	flag.StringVar(&s.proxy, "proxy", "127.0.0.1:31337", "address of the (first) proxy")
+	flag.StringVar(&s.admin, "admin", "127.0.0.1:31338", "address of its health and metrics")
+	flag.IntVar(&s.nodes, "nodes", 3, "how many nodes; 1 needs no Redis")
+	flag.StringVar(&s.redis, "redis", "redis-server", "the Redis server to start")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,34 +72,67 @@ func run(ctx context.Context, s settings) error {
 		}
 	}
 
-	secret := rand()
+	n, redis := s.nodes, ""
+	if n > 1 {
+		if redis, err = exec.LookPath(s.redis); err != nil {
+			fmt.Printf("There is no %s here, so this is one node: it needs no Redis. With one there are three.\n", s.redis)
+			n = 1
+		}
+	}
+	secret := cryptorand.Text()
 	backend, err := serve("127.0.0.1:0", &counter{secret: secret})
 	if err != nil {
 		return err
 	}
 	defer backend.Close() //nolint:errcheck // the program ends
-	web, err := serve(s.page, page("ws://"+s.proxy, script))
+	c, err := newCluster(s, max(n, 1), redis, "http://"+backend.Addr+"/logux", secret)
 	if err != nil {
 		return err
+	}
+	if err := c.start(ctx); err != nil {
+		return errors.Join(err, c.stop())
+	}
+	web, err := serve(s.page, page(ctx, c, script))
+	if err != nil {
+		return errors.Join(err, c.stop())
 	}
 	defer web.Close() //nolint:errcheck // the program ends
-
-	p, err := startProxy(ctx, s, "http://"+backend.Addr+"/logux", secret)
-	if err != nil {
-		return err
-	}
-	// The proxy's own first lines come before ours, so that where to click stands last.
+	// The proxies' own first lines come before ours, so that where to click stands last.
 	select {
 	case <-time.After(300 * time.Millisecond):
 	case <-ctx.Done():
 	}
-	fmt.Printf("\n  Open  http://%s/  in two browser windows and click.\n  Ctrl+C stops the demo.\n\n", s.page)
+	welcome(web.Addr, c)
+	return c.wait(ctx)
+}
+
+// welcome says where to click.
+func welcome(page string, c *cluster) {
+	if c.redis == nil {
+		fmt.Printf("\n  Open  http://%s/  in two browser windows and click.\n  Ctrl+C stops the demo.\n\n", page)
+		return
+	}
+	fmt.Printf("\n  Open  http://%s/  in several browser windows and click. Each is connected to another node.\n", page)
+	fmt.Printf("  See   http://%s/cluster  for the cluster as its nodes see it.\n\n", page)
+	for _, n := range c.nodes {
+		fmt.Printf("  %-8s PID %-8d ws://%s\n", n.name, n.pid(), n.addr)
+	}
+	fmt.Printf("  %-8s PID %d\n\n", c.redis.name, c.redis.pid())
+	fmt.Printf("  Kill any of them, with kill -9 or on the page: counting goes on.\n  Ctrl+C stops the demo.\n\n")
+}
+
+// wait returns when ctx ends and everything has been stopped. The end of a single node is the end of the demo.
+func (c *cluster) wait(ctx context.Context) error {
+	var alone <-chan struct{}
+	if c.redis == nil {
+		alone = c.nodes[0].current().exited
+	}
 	select {
 	case <-ctx.Done():
 		fmt.Println()
-		return p.stop()
-	case <-p.exited:
-		return fmt.Errorf("the proxy ended by itself: %w", p.err)
+		return c.stop()
+	case <-alone:
+		return fmt.Errorf("the proxy ended by itself: %w", cmp.Or(c.nodes[0].current().err, errors.New("exit status 0")))
 	}
 }
 
