@@ -10,7 +10,8 @@ import (
 
 // Announce publishes e, which has exactly one topic, and calls done once with how many other servers Redis handed it to:
 // all those that have joined the topic, and those that have left it and whose subscription lingers. It is -1 when that
-// is not known: while the connection is not whole, when Redis does not take it at once or fails, when e cannot
+// is not known: while a connection to Redis is not whole, this server's or that of another one that the mesh knows; when
+// Redis does not take e at once, or may not be asked how many listen (PUBSUB NUMSUB); when e cannot
 // be published at all, or when the bus ends. Then it may still arrive, over the mesh for one.
 //
 // It does not block; done must not either. It is called by any goroutine, perhaps before Announce returns, and a heartbeat
@@ -28,7 +29,9 @@ func (b *Bus) Announce(e *wire.Envelope, done func(others int)) {
 	n := b.layout.Load().owner[topic.partition]
 	certain := n != nil && !n.publisher.failing(now, b.cfg.Heartbeat)
 	if certain {
-		_, certain = n.settledSince()
+		since, settled := n.settledSince()
+		// Servers see that a Cluster has another layout one after the other.
+		certain = settled && (!b.cfg.Redis.cluster || now.Sub(since) > b.cfg.silence())
 	}
 	a := &announcement{topic: topic, at: now, done: done}
 	if err := b.publish(e, topics, a); err != nil || !certain {
@@ -119,18 +122,22 @@ func (w *announcements) end(before time.Time) {
 	})
 }
 
-// given says that an envelope is about to be given to Redis.
-func (b *Bus) given(seq uint64) {
-	if a := b.announcements.find(seq); a != nil {
-		s := b.topics.standing(a.topic)
-		a.mu.Lock()
-		a.mu.joined = s
-		a.mu.Unlock()
+// given says that an envelope is about to be given to Redis, and reports whether it is an announcement.
+func (b *Bus) given(seq uint64) bool {
+	a := b.announcements.find(seq)
+	if a == nil {
+		return false
 	}
+	s := b.topics.standing(a.topic)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.joined = s
+	return true
 }
 
-// counted takes what Redis said of an envelope: the number of connections that it handed it to, or an error.
-func (b *Bus) counted(seq uint64, count int64, err error) {
+// counted takes what Redis said of an envelope: the number of connections that it handed it to. It does not count when
+// Redis failed or some server did not listen at all.
+func (b *Bus) counted(seq uint64, count int64, whole bool) {
 	a := b.announcements.find(seq)
 	if a == nil {
 		return
@@ -141,7 +148,7 @@ func (b *Bus) counted(seq uint64, count int64, err error) {
 	a.mu.count = count
 	a.mu.Unlock()
 	switch {
-	case err != nil:
+	case !whole:
 		b.announcements.finish(seq, a, -1)
 	case back:
 		b.announcements.finish(seq, a, int(count)-1)

@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"errors"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +26,7 @@ func TestBusAnnounceReachesWhoLingers(t *testing.T) {
 	b.joined(t, "ch:x")
 	a.Leave("ch:x")
 	b.Leave("ch:x")
-	if n := a.announce(7, "x"); n != 1 {
+	if n := a.announce(newer+7, "x"); n != 1 {
 		t.Errorf("%d others are counted", n)
 	}
 	eventually(t, "it comes to who lingers", func() bool { return len(b.kinds()) == 1 })
@@ -47,11 +47,11 @@ func TestBusAnnounceWithoutRedis(t *testing.T) {
 	b.joined(t, "ch:x")
 	// It does not answer, and nobody has noticed.
 	r.signal(syscall.SIGSTOP)
-	if n := a.announce(1, "x"); n != -1 {
+	if n := a.announce(newer+1, "x"); n != -1 {
 		t.Errorf("while Redis does not answer: %d", n)
 	}
 	waitState(t, BusDown, servers...)
-	if n := a.announce(2, "x"); n != -1 {
+	if n := a.announce(newer+2, "x"); n != -1 {
 		t.Errorf("while Redis is known to be away: %d", n)
 	}
 	eventually(t, "both come", func() bool { return len(b.kinds()) == 2 })
@@ -77,9 +77,33 @@ func TestBusAnnounceOnABrokenConnection(t *testing.T) {
 	if _, err := other.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := g.announce(1, "x"); n != -1 {
+	if n := g.announce(newer+1, "x"); n != -1 {
 		t.Errorf("%d others", n)
 	}
+}
+
+// Nobody knows who gets an announcement while another server's connection is broken.
+func TestBusAnnounceWhileAnotherServerIsCutOff(t *testing.T) {
+	r := startRedis(t)
+	p := startProxy(t, r.addr)
+	mesh := newTestMesh()
+	a, b := &guest{id: "server:a"}, &guest{id: "server:b"}
+	one := startServer(t, "redis://"+r.addr, mesh, a.id, func(c *BusConfig) { c.Receiver = a })
+	two := startServer(t, "redis://"+p.addr, mesh, b.id, func(c *BusConfig) { c.Receiver = b })
+	waitState(t, BusOK, one, two)
+	a.place, b.place = one.bus, two.bus
+	b.joined(t, "ch:x")
+	eventually(t, "it is counted", func() bool { return a.announce(newer+1, "x") == 1 })
+	nowhere := "127.0.0.1:1"
+	p.to.Store(&nowhere)
+	p.cut()
+	eventually(t, "Redis knows", func() bool { return len(subscribed(r)) == 0 })
+	if n := a.announce(newer+2, "x"); n != -1 {
+		t.Errorf("while b is cut off: %d", n)
+	}
+	eventually(t, "b gets it over the mesh", func() bool { return slices.Contains(b.kinds(), newer+2) })
+	p.to.Store(&r.addr)
+	eventually(t, "it is counted again", func() bool { return a.announce(newer+3, "x") == 1 })
 }
 
 // done is called once, however an announcement ends.
@@ -94,7 +118,7 @@ func TestBusAnnounceEnds(t *testing.T) {
 	}
 	var got []int
 	done := func(n int) { got = append(got, n) }
-	b.Announce(&wire.Envelope{Kind: 1, Targets: wire.Targets{Channels: []string{"x", "y"}}}, done)
+	b.Announce(&wire.Envelope{Kind: newer, Targets: wire.Targets{Channels: []string{"x", "y"}}}, done)
 	if len(got) != 1 || got[0] != -1 || b.ring.head() != 0 {
 		t.Errorf("with two topics: %v", got)
 	}
@@ -102,15 +126,15 @@ func TestBusAnnounceEnds(t *testing.T) {
 	n.mu.Lock()
 	n.mu.settled = true
 	n.mu.Unlock()
-	one := &wire.Envelope{Kind: 1, Targets: wire.Targets{Channels: []string{"x"}}}
+	one := &wire.Envelope{Kind: newer, Targets: wire.Targets{Channels: []string{"x"}}}
 	for seq, x := range []struct {
 		end  func(seq uint64)
 		want int
 	}{
-		{func(seq uint64) { b.given(seq); b.counted(seq, 3, nil); b.counted(seq, 4, nil) }, 3},
-		{func(seq uint64) { b.given(seq); b.counted(seq, 0, errors.New("refused")); b.counted(seq, 4, nil) }, -1},
+		{func(seq uint64) { b.given(seq); b.counted(seq, 3, true); b.counted(seq, 4, true) }, 3},
+		{func(seq uint64) { b.given(seq); b.counted(seq, 0, false); b.counted(seq, 4, true) }, -1},
 		{func(uint64) { b.announcements.end(time.Now().Add(time.Hour)) }, -1},
-		{func(seq uint64) { b.given(seq); b.counted(seq, 0, nil) }, 0},
+		{func(seq uint64) { b.given(seq); b.counted(seq, 0, true) }, 0},
 	} {
 		got = nil
 		b.Announce(one, done)

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +178,7 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 		to = entries[len(entries)-1].seq
 	}
 	var all []sent
+	announced := false
 	if now.Sub(p.beat) >= b.cfg.Heartbeat {
 		all = append(all, sent{cmd: p.heartbeat(ctx, now, lost)})
 	}
@@ -186,15 +186,22 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 		for _, t := range entries[i].topics {
 			if l.owner[t.partition] == p.node {
 				cmd := redis.NewIntCmd(ctx, p.verb(), b.channelName(t.partition, string(t.topic)), entries[i].data)
-				b.given(entries[i].seq)
+				announced = b.given(entries[i].seq) || announced
 				all = append(all, sent{cmd, entries[i].seq})
 			}
 		}
 	}
 	if len(all) > 0 {
-		done, err := p.exec(ctx, all)
-		for i := range all {
-			b.counted(all[i].seq, all[i].cmd.Val(), cmp.Or(all[i].cmd.Err(), err))
+		var listeners *redis.MapStringIntCmd
+		if announced {
+			listeners = p.countListeners(ctx)
+		}
+		done, err := p.exec(ctx, all, listeners)
+		if announced {
+			whole := err == nil && p.allListen(listeners)
+			for i := range all {
+				b.counted(all[i].seq, all[i].cmd.Val(), whole)
+			}
 		}
 		if err != nil {
 			p.advance(min(done, to), lost)
@@ -238,8 +245,27 @@ func (p *publisher) heartbeat(ctx context.Context, now time.Time, lost uint64) *
 	return redis.NewIntCmd(ctx, p.verb(), *p.node.heartbeat.Load(), h.append(nil))
 }
 
-// exec sends commands and returns the seq up to which Redis took everything.
-func (p *publisher) exec(ctx context.Context, all []sent) (done uint64, err error) {
+// countListeners asks how many servers Redis brings everything to: they subscribe to the channel of heartbeats last.
+func (p *publisher) countListeners(ctx context.Context) *redis.MapStringIntCmd {
+	numsub := "numsub"
+	if p.node.bus.cfg.Redis.cluster {
+		numsub = "shardnumsub"
+	}
+	return redis.NewMapStringIntCmd(ctx, "pubsub", numsub, *p.node.heartbeat.Load())
+}
+
+// allListen reports whether those are all servers that the mesh knows, and this one.
+func (p *publisher) allListen(listeners *redis.MapStringIntCmd) bool {
+	n := int64(0)
+	for _, count := range listeners.Val() {
+		n += count
+	}
+	return n > int64(len(*p.node.bus.peers.Load()))
+}
+
+// exec sends commands and returns the seq up to which Redis took everything. It does not matter whether Redis likes last,
+// which may be nil.
+func (p *publisher) exec(ctx context.Context, all []sent, last *redis.MapStringIntCmd) (done uint64, err error) {
 	if p.client == nil {
 		opt, err := p.node.dial(ctx)
 		if err != nil {
@@ -250,6 +276,11 @@ func (p *publisher) exec(ctx context.Context, all []sent) (done uint64, err erro
 	pipe := p.client.Pipeline()
 	for i := range all {
 		if err := pipe.Process(ctx, all[i].cmd); err != nil {
+			return 0, fmt.Errorf("cluster: publishing: %w", err)
+		}
+	}
+	if last != nil {
+		if err := pipe.Process(ctx, last); err != nil {
 			return 0, fmt.Errorf("cluster: publishing: %w", err)
 		}
 	}
@@ -266,10 +297,13 @@ func (p *publisher) exec(ctx context.Context, all []sent) (done uint64, err erro
 			break
 		}
 	}
+	var refused redis.Error
 	if err == nil {
+		if errors.As(failed, &refused) { // last was
+			return 0, nil
+		}
 		err = failed
 	}
-	var refused redis.Error
 	if !errors.As(err, &refused) {
 		p.hangUp() // another server may be the right one by now
 		return done, err

@@ -231,4 +231,4 @@ func startTLS(t *testing.T) (url string, p *redisProcess) {
 }
 
 // leastACL is what the bus needs, as the documentation says.
-const leastACL = "+publish +subscribe +unsubscribe +ping"
+const leastACL = "+publish +subscribe +unsubscribe +ping +pubsub|numsub"

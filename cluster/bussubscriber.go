@@ -96,9 +96,6 @@ func (s *subscriber) run(ctx context.Context) error {
 		_ = s.pubsub.Close()
 		_ = client.Close()
 	}()
-	if err := s.command(ctx, []string{*s.node.heartbeat.Load()}, nil); err != nil {
-		return err
-	}
 	s.node.current.Store(s)
 	running.Go(func() { cancel(s.write(ctx)); s.hangUp() })
 	running.Go(func() { cancel(s.watch(ctx)); s.hangUp() })
@@ -322,7 +319,11 @@ func (s *subscriber) owe(by int) {
 }
 
 // heartbeatPublished says that Redis took an own heartbeat.
-func (s *subscriber) heartbeatPublished() { s.awaited.CompareAndSwap(0, s.age()) }
+func (s *subscriber) heartbeatPublished() {
+	if s.subscribed() {
+		s.awaited.CompareAndSwap(0, s.age())
+	}
+}
 
 // heartbeatReceived says that one came.
 func (s *subscriber) heartbeatReceived() { s.awaited.Store(0) }
@@ -335,7 +336,7 @@ func (s *subscriber) listen() {
 	s.kick()
 }
 
-// write subscribes to all topics that there are and then to what changes.
+// write subscribes to all topics that there are, to heartbeats, and then to what changes.
 func (s *subscriber) write(ctx context.Context) error {
 	topics := s.node.bus.topics
 	var batch []placed
@@ -353,7 +354,10 @@ func (s *subscriber) write(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.all = true
 	s.mu.Unlock()
-	s.node.trySettle()
+	// Heartbeats last: who listens to them listens to everything, as far as others can see (publisher.allListen).
+	if err := s.command(ctx, []string{*s.node.heartbeat.Load()}, nil); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():
