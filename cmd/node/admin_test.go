@@ -29,6 +29,20 @@ func ask(t *testing.T, h http.Handler, method, path string, header ...string) *h
 	return w
 }
 
+// askWith is ask with a body, and headers one a line.
+func askWith(t *testing.T, h http.Handler, method, path, body, headers string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	r.Host = "127.0.0.1:31338"
+	for line := range strings.Lines(headers) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
 var noPages = adminPages{metrics: http.NotFoundHandler(), cluster: http.NotFoundHandler(), disconnect: http.NotFoundHandler()}
 
 var loopbackListener = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 31338}
