@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"logux-proxy/gateway/transport"
 	"logux-proxy/wire"
 )
 
@@ -61,4 +62,40 @@ func TestDrainIsCancelled(t *testing.T) {
 	cancel()
 	w.g.Drain(ctx, time.Hour)
 	c.alive()
+}
+
+// "spread evenly over the drain time": nobody is closed before an even rate would have come to it, also when there are few.
+func TestDrainIsEven(t *testing.T) {
+	for _, n := range []int{3, 60} {
+		w := newWorld(t, nil)
+		for i := range n {
+			w.connect(wire.NodeID(fmt.Sprintf("%d:a:tab", i)))
+		}
+		const over = 1500 * time.Millisecond
+		began := time.Now()
+		var drained sync.WaitGroup
+		drained.Go(func() { w.g.Drain(t.Context(), over) })
+		told := func() (closed int64) { return w.server.Stats().Closed[transport.CloseDrain] }
+		for seen := int64(0); seen < int64(n); {
+			await(t, "another one is closed", func() bool { return told() > seen })
+			seen = told()
+			if even := time.Duration(seen-1) * over / time.Duration(n); time.Since(began) < even {
+				t.Fatalf("%d of %d are closed after %v", seen, n, time.Since(began))
+			}
+		}
+		drained.Wait()
+	}
+}
+
+// A client that comes while its server drains, having been accepted before, is closed too.
+func TestDrainFindsLateClients(t *testing.T) {
+	w := newWorld(t, nil)
+	w.connect("1:a:tab")
+	w.connect("2:a:tab")
+	var drained sync.WaitGroup
+	drained.Go(func() { w.g.Drain(t.Context(), 3*time.Second) })
+	await(t, "the first is closed", func() bool { return w.server.Stats().Closed[transport.CloseDrain] == 1 })
+	late := w.connect("3:a:tab")
+	late.want("close 1012")
+	drained.Wait()
 }

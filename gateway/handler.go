@@ -24,6 +24,8 @@ type handler struct {
 	jobs    []*job
 	scratch []byte
 	free    [][]delivery // memory for peer.pending
+	// released is the place among the loop's connections after which more may be told to go.
+	released int
 
 	stats loopStats
 }

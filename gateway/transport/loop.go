@@ -108,6 +108,19 @@ func (l *Loop) Each(f func(c *Conn)) {
 	}
 }
 
+// EachFrom is Each, but begins at the place from, which may be any number that is not negative, and ends after one round
+// or when f reports false. It returns the place to go on from.
+func (l *Loop) EachFrom(from int, f func(c *Conn) bool) (next int) {
+	n := len(l.slots.places)
+	for i := range n {
+		at := (from + i) % n
+		if c := l.slots.places[at].conn; c != nil && c.known && !f(c) {
+			return at + 1
+		}
+	}
+	return from
+}
+
 // Post hands t to the loop. Tasks run in the order of posting. Any goroutine may call it; it never
 // blocks. It reports false when the loop has ended, and t will not run.
 func (l *Loop) Post(t Task) bool {

@@ -37,8 +37,10 @@ const (
 	CloseBackendAway
 	// CloseZombie is a connection replaced by a newer one of the same client.
 	CloseZombie
-	// CloseDrain is a server that drains or rebalances.
+	// CloseDrain is a server that drains.
 	CloseDrain
+	// CloseRebalance is a server that has more clients than others.
+	CloseRebalance
 	// CloseFlood is a peer that sent more than its limits allow.
 	CloseFlood
 	// CloseGap is a server that may have missed actions for its subscribers.
@@ -55,7 +57,7 @@ var closeReasons = [CloseReasons]string{
 	CloseTooBig: "tooBig", CloseSlow: "slow", CloseStalled: "stalled", CloseShutdown: "shutdown",
 	CloseLoguxError: "loguxError", CloseTimeout: "timeout", CloseNoConnect: "noConnect",
 	CloseDenied: "denied", CloseBruteforce: "bruteforce", CloseBackendAway: "backendAway",
-	CloseZombie: "zombie", CloseDrain: "drain", CloseFlood: "flood",
+	CloseZombie: "zombie", CloseDrain: "drain", CloseRebalance: "rebalance", CloseFlood: "flood",
 	CloseGap: "gap", CloseOperator: "operator",
 }
 
