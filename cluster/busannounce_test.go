@@ -12,6 +12,7 @@ import (
 // "A receiver has to answer announcements as long as Redis counts it": one that left a topic and lingers is counted,
 // and gets what it is counted for.
 func TestBusAnnounceReachesWhoLingers(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	mesh := newTestMesh()
 	a, b := &guest{id: "server:a"}, &guest{id: "server:b"}
@@ -34,6 +35,7 @@ func TestBusAnnounceReachesWhoLingers(t *testing.T) {
 
 // Nobody knows who gets an announcement while Redis is away; it comes over the mesh all the same.
 func TestBusAnnounceWithoutRedis(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	mesh := newTestMesh()
 	a, b := &guest{id: "server:a"}, &guest{id: "server:b"}
@@ -59,6 +61,7 @@ func TestBusAnnounceWithoutRedis(t *testing.T) {
 
 // A subscription that Redis ended a moment ago does not make others fewer.
 func TestBusAnnounceOnABrokenConnection(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()
@@ -84,6 +87,7 @@ func TestBusAnnounceOnABrokenConnection(t *testing.T) {
 
 // Nobody knows who gets an announcement while another server's connection is broken.
 func TestBusAnnounceWhileAnotherServerIsCutOff(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()

@@ -103,6 +103,7 @@ func (g *guest) send(t *testing.T, id int, targets wire.Targets) wire.ActionID {
 }
 
 func TestBusContract(t *testing.T) {
+	t.Parallel()
 	for name, guests := range map[string]func(t *testing.T) []*guest{
 		"local": func(*testing.T) (guests []*guest) {
 			l := NewLocal()
@@ -134,6 +135,7 @@ func TestBusContract(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			busContract(t, guests(t))
 		})
 	}

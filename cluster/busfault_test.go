@@ -16,6 +16,7 @@ import (
 
 // Redis is killed, away for a while, and comes back empty.
 func TestBusKill(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	servers, _ := startServers(t, "redis://"+r.addr, 3)
 	st := startStream(t, servers)
@@ -40,6 +41,7 @@ func TestBusKill(t *testing.T) {
 
 // Redis stands still: connections stay, and the kernel goes on acknowledging.
 func TestBusStop(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	servers, _ := startServers(t, "redis://"+r.addr, 3)
 	st := startStream(t, servers)
@@ -54,6 +56,7 @@ func TestBusStop(t *testing.T) {
 
 // Redis cuts the connections that are subscribed, again and again.
 func TestBusClientKill(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	servers, _ := startServers(t, "redis://"+r.addr, 3)
 	st := startStream(t, servers)
@@ -68,6 +71,7 @@ func TestBusClientKill(t *testing.T) {
 
 // A subscribed connection brings nothing any more, and nobody closes it.
 func TestBusSwallowed(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()
@@ -89,6 +93,7 @@ func TestBusSwallowed(t *testing.T) {
 
 // One server loses its way to Redis; the others do not.
 func TestBusCutOff(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()
@@ -113,6 +118,7 @@ func TestBusCutOff(t *testing.T) {
 // Another, empty Redis stands behind the address: one server is there already, another is still on the old one. Each of
 // them gets its own heartbeats back.
 func TestBusOtherRedis(t *testing.T) {
+	t.Parallel()
 	old, other := startRedis(t), startRedis(t)
 	p := startProxy(t, old.addr)
 	mesh := newTestMesh()
@@ -136,6 +142,7 @@ func TestBusOtherRedis(t *testing.T) {
 
 // Sentinels make the replica the master.
 func TestBusSentinelFailover(t *testing.T) {
+	t.Parallel()
 	url, master, replica := startSentinels(t)
 	servers, _ := startServers(t, url, 3)
 	st := startStream(t, servers)
@@ -152,6 +159,7 @@ func TestBusSentinelFailover(t *testing.T) {
 
 // A master of a Cluster is killed, and its replica takes its place.
 func TestBusClusterFailover(t *testing.T) {
+	t.Parallel()
 	url, nodes := startCluster(t)
 	servers, _ := startServers(t, url, 3)
 	st := startStream(t, servers)
@@ -179,6 +187,7 @@ func TestBusClusterFailover(t *testing.T) {
 
 // Slots of a Cluster move to another master while they are used.
 func TestBusClusterSlotsMove(t *testing.T) {
+	t.Parallel()
 	url, nodes := startCluster(t)
 	servers, _ := startServers(t, url, 3)
 	st := startStream(t, servers)
@@ -214,6 +223,7 @@ func TestBusClusterSlotsMove(t *testing.T) {
 
 // Of two independent servers one dies; the topics of the other are served as before.
 func TestBusTwoServersOneDies(t *testing.T) {
+	t.Parallel()
 	one, two := startRedis(t), startRedis(t)
 	servers, _ := startServers(t, "redis://"+one.addr+",redis://"+two.addr, 3)
 	st := startStream(t, servers)
@@ -228,6 +238,7 @@ func TestBusTwoServersOneDies(t *testing.T) {
 
 // Without a mesh a break cannot be healed, and the bus says so.
 func TestBusGapWithoutMesh(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	a, b := startServer(t, "redis://"+r.addr, nil, "server:a"), startServer(t, "redis://"+r.addr, nil, "server:b")
 	waitState(t, BusOK, a, b)
@@ -248,6 +259,7 @@ func TestBusGapWithoutMesh(t *testing.T) {
 
 // A peer whose ring is too short says so.
 func TestBusGapOfAShortRing(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()
@@ -281,6 +293,7 @@ func TestBusGapOfAShortRing(t *testing.T) {
 
 // Somebody publishes on our channels what is no envelope.
 func TestBusHostilePublisher(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	// Heartbeats at their usual pace: what is not ours is not replayed after a break, and could not be counted.
 	servers, _ := startServers(t, "redis://"+r.addr, 3, func(c *BusConfig) { c.Heartbeat = 0 })
@@ -316,6 +329,7 @@ func TestBusHostilePublisher(t *testing.T) {
 
 // Redis cuts a subscriber whose buffer is full: a burst is larger than what it may hold.
 func TestBusOutputBufferLimit(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t, "--client-output-buffer-limit", "pubsub 1mb 256kb 1")
 	p := startProxy(t, r.addr)
 	mesh := newTestMesh()
@@ -325,7 +339,7 @@ func TestBusOutputBufferLimit(t *testing.T) {
 	a.join("x")
 	goOn := p.stall()
 	defer goOn()
-	const burst = 500
+	const burst = 150
 	for i := range burst {
 		e := &wire.Envelope{
 			Action: &wire.Action{

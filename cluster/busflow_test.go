@@ -13,6 +13,7 @@ import (
 
 // Of two servers of Redis one is slower for one of ours, now this, now that one. What comes through both stays in order.
 func TestBusOrderOverTwoServers(t *testing.T) {
+	t.Parallel()
 	one, two := startRedis(t), startRedis(t)
 	p, q := startProxy(t, one.addr), startProxy(t, two.addr)
 	// Nothing else than the two brings anything: there is no mesh, and nobody loses patience.
@@ -55,6 +56,7 @@ func TestBusOrderOverTwoServers(t *testing.T) {
 
 // A server that is started again under its ID counts its envelopes anew.
 func TestBusServerStartsAgain(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	mesh := newTestMesh()
 	a := startServer(t, "redis://"+r.addr, mesh, "server:a")
@@ -78,6 +80,7 @@ func TestBusServerStartsAgain(t *testing.T) {
 
 // What was published before the end is published.
 func TestBusStopsWhenAllIsPublished(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	mesh := newTestMesh()
 	a := startServer(t, "redis://"+r.addr, mesh, "server:a")
@@ -110,6 +113,7 @@ func TestBusStopsWhenAllIsPublished(t *testing.T) {
 
 // A join that waits when the bus ends is told.
 func TestBusEndsJoins(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	result := make(chan error, 1)
@@ -129,6 +133,7 @@ func TestBusEndsJoins(t *testing.T) {
 // "A Redis that does not answer costs bounded memory and delays nobody": what is published is kept within bounds, and
 // the newest of it is published late.
 func TestBusIsBounded(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	const keep = 1 << 20
 	mesh := newTestMesh()
@@ -191,6 +196,7 @@ func TestBusRefuses(t *testing.T) {
 
 // While Redis is away nobody waits, and the bus says what is wrong.
 func TestBusWithoutRedis(t *testing.T) {
+	t.Parallel()
 	mesh := newTestMesh()
 	a, b := startServer(t, "redis://127.0.0.1:1", mesh, "server:a"), startServer(t, "redis://127.0.0.1:1", mesh, "server:b")
 	a.join("x")

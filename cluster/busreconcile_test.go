@@ -10,6 +10,7 @@ import (
 
 // "A reconcile loop finds orphaned subscriptions": whatever the reason, in the end Redis has what is joined, and no more.
 func TestBusReconciles(t *testing.T) {
+	t.Parallel()
 	const heartbeat = 500 * time.Millisecond
 	for name, x := range map[string]struct {
 		// spoil makes Redis and the bus disagree; "ch:x" is joined and subscribed.
@@ -40,6 +41,7 @@ func TestBusReconciles(t *testing.T) {
 		}, reconnects: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := startRedis(t)
 			s := startServer(t, "redis://"+r.addr, nil, "server:a", func(c *BusConfig) { c.Heartbeat = heartbeat })
 			waitState(t, BusOK, s)

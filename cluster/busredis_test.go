@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,27 +30,38 @@ type redisProcess struct {
 	login redis.Options
 }
 
-// freePort returns a port that nobody listens on, and for a Cluster neither 10,000 above it.
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// freePort returns a port that nobody listens on, nor for a Cluster on the one 10,000 above it. Both are below those
+// that connections get by themselves, so that none of these takes it before the server does.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port > 55_000 {
+	ports.Lock()
+	defer ports.Unlock()
+	for range 1_000 {
+		port := 12_000 + rand.IntN(10_000)
+		if ports.given[port] || !isFree(port) || !isFree(port+10_000) {
 			continue
 		}
-		bus, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10_000))
-		if err == nil {
-			_ = bus.Close()
-			return port
+		if ports.given == nil {
+			ports.given = make(map[int]bool)
 		}
+		ports.given[port] = true
+		return port
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
 }
 
 // startRedis starts a server with further arguments.

@@ -43,6 +43,7 @@ func subscribed(p *redisProcess) (names []string) {
 
 // A join is done when Redis has confirmed the subscription, not before.
 func TestBusJoinIsConfirmed(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
 	s := startServer(t, "redis://"+p.addr, nil, "server:a", func(c *BusConfig) { c.Heartbeat = time.Minute })
@@ -65,6 +66,7 @@ func TestBusJoinIsConfirmed(t *testing.T) {
 
 // "Unsubscribing lingers some seconds so that a page reload costs nothing."
 func TestBusLingers(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	s := startServer(t, "redis://"+r.addr, nil, "server:a", func(c *BusConfig) { c.Linger = time.Hour })
 	waitState(t, BusOK, s)
@@ -91,6 +93,7 @@ func TestBusLingers(t *testing.T) {
 
 // Whatever the order of joins and leaves, and while connections break, in the end Redis has what is joined.
 func TestBusTopicsAgainstAModel(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := startRedis(t)
@@ -158,6 +161,7 @@ func TestBusTopicsAgainstAModel(t *testing.T) {
 
 // Very many topics are subscribed again after a break, in chunks, while heartbeats and envelopes go on.
 func TestBusSubscribesManyAgain(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t)
 	servers, _ := startServers(t, "redis://"+r.addr, 2, func(c *BusConfig) { c.Heartbeat = time.Second })
 	a, b := servers[0], servers[1]

@@ -126,6 +126,7 @@ func TestRedisCheck(t *testing.T) {
 }
 
 func TestRedisCheckOfEveryForm(t *testing.T) {
+	t.Parallel()
 	sentinels, _, _ := startSentinels(t)
 	cluster, _ := startCluster(t)
 	for _, url := range []string{sentinels, cluster} {
@@ -148,6 +149,7 @@ func TestRedisCheckOfEveryForm(t *testing.T) {
 
 // What hand-overs need is tried too.
 func TestRedisCheckHandovers(t *testing.T) {
+	t.Parallel()
 	url, p := startTLS(t)
 	r, err := ParseRedis(url)
 	if err != nil {
