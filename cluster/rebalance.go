@@ -16,6 +16,9 @@ type RebalanceConfig struct {
 	Delay   time.Duration // of quiet after a member came, went, began to drain or fell ill
 }
 
+// RebalanceEvery is the time between two calls of Step. When calls are late, fewer clients go.
+const RebalanceEvery = 250 * time.Millisecond
+
 // Times and sizes of rebalancing.
 const (
 	// rebalanceLag is how old the counts of others may be: they are told once a second, and the news take a moment to get around. The own count
@@ -28,8 +31,6 @@ const (
 	rebalanceSure = 3 * time.Second
 	// rebalanceShare is the share of its clients that a server lets go in a second at most, where that is less than the rate.
 	rebalanceShare = 0.02
-	// rebalanceStep is the time between two calls of Step that Rate is kept for. Later calls let no more clients go.
-	rebalanceStep = 250 * time.Millisecond
 	// A few clients go first, so many for each member, and more when the members that lack some got some of them within rebalanceWait. If they did
 	// not, a load balancer does not find them, and clients would be sent to and fro for ever: the server rests.
 	rebalanceTrial  = 20
@@ -102,10 +103,10 @@ func (r *Rebalancer) Shed(now time.Time, n int) {
 	r.credit = max(r.credit-float64(n), 0)
 }
 
-// Step returns how many clients may go now, by who the members are (this server among them) and how many clients are here. It is to be called every
-// 250 milliseconds.
+// Step returns how many clients may go now, by who the members are (this server among them) and how many clients are here. It is to be called each
+// RebalanceEvery.
 func (r *Rebalancer) Step(now time.Time, connections int, members []Member) int {
-	passed := min(now.Sub(r.last), rebalanceStep)
+	passed := min(now.Sub(r.last), RebalanceEvery)
 	r.last = now
 	sum, serving, calm := r.look(now, connections, members)
 	own := int(r.own.add(now, float64(connections)))
@@ -124,7 +125,7 @@ func (r *Rebalancer) Step(now time.Time, connections int, members []Member) int 
 		return 0
 	}
 	pace := min(float64(r.cfg.Rate), max(1, rebalanceShare*float64(own)))
-	r.credit = min(r.credit+pace*passed.Seconds(), max(1, pace*rebalanceStep.Seconds()))
+	r.credit = min(r.credit+pace*passed.Seconds(), max(1, pace*RebalanceEvery.Seconds()))
 	return max(min(int(r.credit), own-r.target, r.allowance-r.spent), 0)
 }
 

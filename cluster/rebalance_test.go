@@ -39,7 +39,7 @@ func steps(r *Rebalancer, now *time.Time, d time.Duration, members []Member) (wa
 		}
 	}
 	for end := now.Add(d); now.Before(end); {
-		*now = now.Add(rebalanceStep)
+		*now = now.Add(RebalanceEvery)
 		wanted += r.Step(*now, own, members)
 	}
 	return wanted
@@ -136,7 +136,7 @@ func TestRebalanceWhileClientsCome(t *testing.T) {
 	r := NewRebalancer(ids[0], rebalanceTest)
 	now := epoch
 	for own := range 20_000 {
-		now = now.Add(rebalanceStep)
+		now = now.Add(RebalanceEvery)
 		old := max(own-11, 0) * 300 // nearly three seconds
 		if n := r.Step(now, own*300, []Member{well(ids[0], 0), well(ids[1], old), well(ids[2], old)}); n != 0 {
 			t.Fatalf("%d of %d clients are to go; the others had %d", n, own*300, old)
@@ -252,7 +252,7 @@ func (s *rebalanceSim) heard(n *simNode) int {
 }
 
 func (s *rebalanceSim) step() {
-	s.now = s.now.Add(rebalanceStep)
+	s.now = s.now.Add(RebalanceEvery)
 	s.away = slices.DeleteFunc(s.away, func(a simAway) bool {
 		if a.back.After(s.now) {
 			return false
@@ -383,7 +383,7 @@ func TestRebalanceWhileServersComeAndGo(t *testing.T) {
 				t.Fatal("nobody came")
 			}
 			closed := s.closed
-			s.run(rebalanceTest.Delay - rebalanceStep)
+			s.run(rebalanceTest.Delay - RebalanceEvery)
 			if s.closed != closed {
 				t.Fatalf("seed %d: %d clients closed soon after a server came or went", seed, s.closed-closed)
 			}

@@ -13,3 +13,6 @@ func (g *Gateway) Shed(ctx context.Context, n int) int {
 	}
 	return g.release(ctx, n, rand.IntN(len(g.handlers)), &release{rebalance: true})
 }
+
+// Connected is how many clients are connected and let in. Any goroutine may call it.
+func (g *Gateway) Connected() int { return int(g.hub.Counts().Members) }

@@ -14,6 +14,7 @@ func (m *metrics) watchCluster(n *clusterNode) {
 		m.watchMembers(n.members.Stats)
 		m.watchLinks(n.links.Stats)
 		m.watchAttempts(n.attempts.Stats)
+		m.watchRebalance(&n.looks)
 	}
 }
 

@@ -34,6 +34,7 @@ type clusterNode struct {
 	gateway   *gateway.Gateway // set by serve, before anything runs
 
 	health atomic.Pointer[busHealth] // as watch saw it last
+	looks  rebalanceLooks
 }
 
 // newClusterNode builds the packages for a node that begins its life now, and takes the gossip address. wrong
@@ -237,6 +238,9 @@ func (n *clusterNode) serve(g *gateway.Gateway, start func(func(context.Context)
 		stops = append(stops, start(n.members.Run), run(n.links.Run), n.members.Leave, run(n.attempts.Run))
 	}
 	stops = append(stops, run(n.bus.Run), run(n.handovers.Run), run(n.queue.Run), run(n.watch))
+	if n.members != nil {
+		stops = append(stops, run(n.rebalance))
+	}
 	return func() {
 		for i := range stops {
 			stops[len(stops)-1-i]()

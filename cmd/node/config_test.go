@@ -214,6 +214,11 @@ func settingCases(t *testing.T) map[string]settingCase {
 		"gossip-key-file":  {initial: "", valid: map[string]any{f.keys: f.keys}, also: gossip(), invalid: append(paths, f.text, f.keys)},
 		"gossip-plain":     {initial: false, valid: map[string]any{"true": true}, also: gossip(), invalid: []string{"maybe", "true"}},
 		"cluster":          {initial: "logux", valid: map[string]any{"blue-2.0": "blue-2.0"}, also: gossip(), invalid: []string{"blue"}},
+		"rebalance":        {initial: true, valid: map[string]any{"off": false, "true": true}, invalid: []string{"maybe"}},
+		"rebalance-rate":   {initial: 50, valid: map[string]any{"7": 7}, invalid: append(numbers, "0")},
+		"rebalance-margin": {initial: 10, valid: map[string]any{"25": 25}, invalid: append(numbers, "0")},
+		"rebalance-min":    {initial: 100, valid: map[string]any{"1": 1}, invalid: append(numbers, "0")},
+		"rebalance-delay":  {initial: 20 * time.Second, valid: map[string]any{"1m": time.Minute}, invalid: append(times, "0s")},
 
 		"logger":      {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
 		"log-level":   {initial: zapcore.InfoLevel, valid: map[string]any{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel}, invalid: []string{"loud"}},
