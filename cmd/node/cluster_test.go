@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -336,6 +337,80 @@ func TestRedisAtTheStart(t *testing.T) {
 	if rest := p.rest(); !strings.Contains(rest, "Redis does not answer") || !strings.Contains(rest, "Redis brings what is published") {
 		t.Errorf("the log: %s", rest)
 	}
+}
+
+// readmeACL is the user that the README makes in Redis, with a password, and the rights in a Cluster on top.
+func readmeACL(t *testing.T, password string) (user, more []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "ACL SETUSER ")
+	line, rest, _ := strings.Cut(rest, "\n")
+	_, rest, inCluster := strings.Cut(rest, "in a Cluster `")
+	rights, _, _ := strings.Cut(rest, "`")
+	if !found || !inCluster {
+		t.Fatal("the README has no user for Redis")
+	}
+	return strings.Fields(strings.Replace(line, ">PASSWORD", ">"+password, 1)), strings.Fields(rights)
+}
+
+// "The documented least ACL passes."
+func TestReadmeACL(t *testing.T) {
+	backend := startBackend(t)
+	user, more := readmeACL(t, "pass")
+	for form, args := range map[string][]string{"redis://": nil, "redis+cluster://": {"--cluster-enabled", "yes"}} {
+		addr := freeAddr(t)
+		startRedis(t, addr, args...)
+		if len(args) > 0 {
+			tell(t, addr, "OK", "cluster", "addslotsrange", "0", "16383")
+			eventually(t, "the Cluster stands", func() bool { return strings.Contains(told(t, addr, "cluster", "info"), "cluster_state:ok") })
+			user = append(user, more...)
+		}
+		tell(t, addr, "OK", append([]string{"acl", "setuser"}, user...)...)
+		tell(t, addr, "OK", "acl", "setuser", "default", "off")
+		p := startNode(t, backend, form+"logux:pass@"+addr)
+		whole(t, p, 1)
+		client := dial(t, p.listen, "10:uuid:tab", "right")
+		client.hears(`"connected"`)
+		client.say(`["sync",1,{"type":"logux/subscribe","channel":"posts"},{"id":[1,"10:uuid:tab",0],"time":1}]`)
+		client.hears("logux/processed")
+		if err := client.conn.Close(); err != nil { // it leaves something open
+			t.Error(err)
+		}
+		eventually(t, "it is gone", func() bool { return look(t, p).Nodes[0].Connections == 0 })
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if rest := p.rest(); strings.Contains(rest, "NOPERM") || strings.Contains(rest, "cannot be written") {
+			t.Errorf("%s: %s", form, rest)
+		}
+		if err := p.cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// tell sends a command to Redis and wants an answer.
+func tell(t *testing.T, addr, want string, command ...string) {
+	t.Helper()
+	if got := strings.TrimSpace(told(t, addr, command...)); got != want {
+		t.Fatalf("redis-cli %v: %s", command, got)
+	}
+}
+
+func told(t *testing.T, addr string, command ...string) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "redis-cli", append([]string{"-h", host, "-p", port}, command...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("redis-cli %v: %v %s", command, err, out)
+	}
+	return string(out)
 }
 
 // "0 hits for a canary in logs (debug too), metrics, pprof, health, error texts."

@@ -82,7 +82,7 @@ func readTarget(body io.Reader, r *http.Request) (t target, err error) {
 	case kind == "application/json":
 		decoder := json.NewDecoder(body)
 		decoder.DisallowUnknownFields()
-		if decoder.Decode(&t) != nil || decoder.Decode(new(any)) != io.EOF { //nolint:errorlint // it is never wrapped
+		if decoder.Decode(&t) != nil || decoder.Decode(new(any)) != io.EOF {
 			return t, errNotATarget
 		}
 	case r.Header.Get("X-Logux-Admin") != "":
