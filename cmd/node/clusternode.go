@@ -157,10 +157,10 @@ func (n *clusterNode) abandon() error {
 	return err
 }
 
-// The pages' states of a part.
+// Why the node is not ready.
 var (
 	errJoining = errors.New("looking for the other nodes")
-	errCutOff  = errors.New("Redis is away from this node and not from the others")
+	errCutOff  = errors.New("this node does not reach Redis, and others do")
 )
 
 // ready is for /readyz. While Redis is away from all nodes they are as ready as they can be.
