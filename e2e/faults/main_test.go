@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -31,6 +32,16 @@ func TestMain(m *testing.M) {
 	if err := settings(); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(1)
+	}
+	// The tests mostly wait, so that more of them run at once than there are processors; under the greater load they do not.
+	parallel := "4"
+	if load.Clients > fleet.LoadS.Clients {
+		parallel = "1"
+	}
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := f.Value.Set(parallel); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(run(m))
 }

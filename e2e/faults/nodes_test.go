@@ -86,3 +86,60 @@ func TestNodesJoinAndLeave(t *testing.T) {
 	}
 	f.Judge()
 }
+
+// A node is killed while clients drop and come back to any node.
+func TestKillOneNodeUnderChurn(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	o := claims(fleet.Options{Nodes: 3, Redis: redis})
+	o.Load.Churn = 5 * time.Second
+	f := start(t, o)
+	for range rounds {
+		f.Moment(3 * time.Second)
+		i := f.Random.IntN(3)
+		f.Nodes[i].Kill()
+		f.Moment(3 * time.Second)
+		f.Nodes[i].Start()
+		f.AwaitMembers(f.Nodes...)
+	}
+	f.Judge()
+}
+
+// A node stops for some seconds and goes on: nobody is disconnected, and others do not take it for dead.
+func TestOneNodeStops(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	f := start(t, fleet.Options{Nodes: 3, Redis: redis})
+	for range rounds {
+		f.Moment(2 * time.Second)
+		n := f.Nodes[f.Random.IntN(3)]
+		n.Stop()
+		f.Pass(2 * time.Second)
+		n.Continue()
+		f.AwaitMembers(f.Nodes...)
+	}
+	f.Pass(time.Second)
+	nobodyLeft(t, f)
+	f.Judge()
+}
+
+// A node stops for so long that the others take it for dead, and goes on. Its clients wait for it.
+func TestOneNodeStopsForLong(t *testing.T) {
+	t.Parallel()
+	_, redis := oneRedis(t)
+	f := start(t, claims(fleet.Options{Nodes: 3, Redis: redis}))
+	for range rounds {
+		f.Moment(2 * time.Second)
+		i := f.Random.IntN(3)
+		f.Crowd.Serve(f.Targets(others(f, i)...)...)
+		f.Nodes[i].Stop()
+		f.Nodes[i].TakenForDead()
+		f.AwaitMembers(others(f, i)...)
+		f.Pass(away())
+		f.Nodes[i].Continue()
+		f.AwaitMembers(f.Nodes...)
+		f.Crowd.Serve(f.Targets(f.Nodes...)...)
+	}
+	f.Pass(time.Second)
+	f.Judge()
+}
