@@ -217,7 +217,7 @@ func settingCases(t *testing.T) map[string]settingCase {
 		"rebalance":        {initial: true, valid: map[string]any{"off": false, "true": true}, invalid: []string{"maybe"}},
 		"rebalance-rate":   {initial: 50, valid: map[string]any{"7": 7}, invalid: append(numbers, "0")},
 		"rebalance-margin": {initial: 10, valid: map[string]any{"25": 25}, invalid: append(numbers, "0")},
-		"rebalance-min":    {initial: 100, valid: map[string]any{"1": 1}, invalid: append(numbers, "0")},
+		"rebalance-min":    {initial: 500, valid: map[string]any{"1": 1}, invalid: append(numbers, "0")},
 		"rebalance-delay":  {initial: 20 * time.Second, valid: map[string]any{"1m": time.Minute}, invalid: append(times, "0s")},
 
 		"logger":      {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
