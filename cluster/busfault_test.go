@@ -140,6 +140,32 @@ func TestBusOtherRedis(t *testing.T) {
 	st.check(t)
 }
 
+// A subscriber is stuck on a Redis that answers its PINGs but that nobody publishes on, as after a failover; what it
+// publishes itself goes to the right one.
+func TestBusSubscriberOnTheWrongRedis(t *testing.T) {
+	t.Parallel()
+	right, wrong := startRedis(t), startRedis(t)
+	p := startProxy(t, right.addr)
+	mesh := newTestMesh()
+	servers := []*busServer{
+		startServer(t, "redis://"+right.addr, mesh, "server:a"),
+		startServer(t, "redis://"+p.addr, mesh, "server:b"),
+		startServer(t, "redis://"+right.addr, mesh, "server:c"),
+	}
+	waitState(t, BusOK, servers...)
+	st := startStream(t, servers)
+	before := servers[1].bus.Stats().Reconnects
+	p.to.Store(&wrong.addr)
+	p.cutSubscribed()
+	// Its own heartbeats do not come back.
+	eventually(t, "it is noticed", func() bool { return servers[1].bus.Stats().Reconnects >= before+2 })
+	st.flows(t)
+	p.to.Store(&right.addr)
+	waitState(t, BusOK, servers...)
+	st.flows(t)
+	st.check(t)
+}
+
 // Sentinels make the replica the master.
 func TestBusSentinelFailover(t *testing.T) {
 	t.Parallel()

@@ -113,6 +113,17 @@ func (p *proxy) close(conns ...net.Conn) {
 	}
 }
 
+// cutSubscribed ends the connections that are subscribed.
+func (p *proxy) cutSubscribed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c, subscribed := range p.conns {
+		if subscribed {
+			_ = c.Close()
+		}
+	}
+}
+
 // cut ends all connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
