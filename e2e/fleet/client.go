@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +39,7 @@ const (
 type Client struct {
 	// Static
 	ID    string // client ID
+	index int64  // in the crowd
 	node  string // node ID
 	crowd *Crowd
 
@@ -51,6 +54,7 @@ type Client struct {
 	ended    bool     // the connection's end is recorded
 	base     int64    // of the connection, ms
 	server   string   // its server's node ID
+	name     string   // and name, where it has one
 	added    int64    // last number of an own action
 	got      int64    // last number of the server's
 	lastID   int64    // ms of the last own ID
@@ -75,7 +79,11 @@ func (p *pending) id(node string) string { return fmt.Sprintf("%d %s 0", p.ms, n
 // run lives until ctx ends.
 func (c *Client) run(ctx context.Context, r *rand.Rand) {
 	for ctx.Err() == nil {
-		c.live(ctx, r)
+		if c.index < c.crowd.present.Load() {
+			c.live(ctx, r)
+		} else {
+			c.tries = 0
+		}
 		wait := min(longest, firstRetry<<min(c.tries, 4))
 		c.tries++
 		wait = time.Duration(float64(wait) * (0.9 + 0.6*r.Float64()))
@@ -108,15 +116,16 @@ func (c *Client) live(ctx context.Context, r *rand.Rand) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == conn {
-		c.endLocked()
+		c.endLocked("")
 		c.conn = nil
 	}
 }
 
-func (c *Client) endLocked() {
+// endLocked notes the end of the connection; code is the one that the server closed it with, or "".
+func (c *Client) endLocked(code string) {
 	if c.conn != nil && !c.ended {
 		c.ended = true
-		c.crowd.Record.Add(history.Event{Kind: history.Disconnected, Client: c.ID, Conn: c.number})
+		c.crowd.Record.Add(history.Event{Kind: history.Disconnected, Client: c.ID, Conn: c.number, Node: c.name, Result: code})
 	}
 }
 
@@ -213,7 +222,11 @@ func (c *Client) consume(conn net.Conn, name string, data []byte) (rest []byte, 
 		case ws.OpPing:
 			out = frame.Append(out, ws.OpPong, payload)
 		case ws.OpClose:
-			c.endLocked()
+			code := ""
+			if len(payload) >= 2 {
+				code = strconv.Itoa(int(binary.BigEndian.Uint16(payload)))
+			}
+			c.endLocked(code)
 			_, _ = conn.Write(frame.Append(out, ws.OpClose, payload))
 			return nil, false
 		}
@@ -265,7 +278,8 @@ func (c *Client) acceptLocked(conn net.Conn, name string, base int64) {
 	c.tries = 0
 	c.conn, c.base, c.ended, c.renewed = conn, base, false, false
 	c.number++
-	c.crowd.Record.Add(history.Event{Kind: history.Connected, Client: c.ID, Conn: c.number, Node: name})
+	c.name = cmp.Or(name, strings.TrimPrefix(c.server, "server:"))
+	c.crowd.Record.Add(history.Event{Kind: history.Connected, Client: c.ID, Conn: c.number, Node: c.name})
 }
 
 // resendLocked sends what was not acknowledged, in one message.
@@ -447,7 +461,7 @@ func (c *Client) Drop(how Drop) {
 	if c.conn == nil || c.ended {
 		return
 	}
-	c.endLocked()
+	c.endLocked("")
 	switch tcp, ok := c.conn.(*net.TCPConn); {
 	case how == Vanish:
 		c.crowd.vanish(c.conn)

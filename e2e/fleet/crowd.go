@@ -22,6 +22,8 @@ type Load struct {
 	Clients  int
 	Rate     int // actions a second, of all clients together
 	Channels int // each client subscribes to one of them
+	// Idle of the clients only stay connected.
+	Idle int
 	// Slow in a thousand actions take SlowTime in the back-end.
 	Slow     int
 	SlowTime time.Duration
@@ -49,13 +51,15 @@ type Crowd struct {
 	http    http.Client
 	wait    sync.WaitGroup
 
-	acting atomic.Bool
-	marks  atomic.Int64
+	acting  atomic.Bool
+	marks   atomic.Int64
+	present atomic.Int64 // how many of the clients want to be connected, the first of them
 
 	mu sync.Mutex
 	// Guarded by mu.
 
 	servers  []Target
+	front    string             // of a load balancer; "" for none
 	vanished map[net.Conn]bool // connections that their clients forgot without a word
 	failure  string
 }
@@ -64,11 +68,14 @@ type Crowd struct {
 func NewCrowd(record *history.Recorder, load Load, seed uint64) *Crowd {
 	c := &Crowd{Record: record, load: load, seed: seed, http: http.Client{Timeout: 30 * time.Second}, vanished: make(map[net.Conn]bool)}
 	for i := range load.Clients {
-		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), crowd: c}
+		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), index: int64(i), crowd: c}
 		client.node = client.ID + ":t"
-		client.wanted = []string{c.channel(i % load.Channels)}
+		if i < load.Clients-load.Idle {
+			client.wanted = []string{c.channel(i % load.Channels)}
+		}
 		c.clients = append(c.clients, client)
 	}
+	c.present.Store(int64(load.Clients))
 	return c
 }
 
@@ -81,6 +88,34 @@ func (c *Crowd) Serve(servers ...Target) {
 	c.servers = servers
 }
 
+// Behind lets the clients connect to the load balancer at addr, host:port, instead. Actions by the control API go to the servers.
+func (c *Crowd) Behind(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.front = addr
+}
+
+// Present lets just the first n clients be connected. Those that go say goodbye when they have nothing under way.
+func (c *Crowd) Present(n int) { c.present.Store(int64(n)) }
+
+// sendAway closes the connections of clients that are not to be present.
+func (c *Crowd) sendAway(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, client := range c.clients[c.present.Load():] {
+			if client.settled() {
+				client.Drop(Close)
+			}
+		}
+	}
+}
+
 // Start lets the clients connect, and ends them when ctx ends; Wait then returns.
 func (c *Crowd) Start(ctx context.Context) {
 	for i, client := range c.clients {
@@ -88,6 +123,7 @@ func (c *Crowd) Start(ctx context.Context) {
 		c.wait.Go(func() { client.run(ctx, r) })
 	}
 	c.wait.Go(func() { c.act(ctx, rand.New(rand.NewPCG(c.seed, 1<<40))) })
+	c.wait.Go(func() { c.sendAway(ctx) })
 	if c.load.Churn > 0 {
 		c.wait.Go(func() { c.churn(ctx, rand.New(rand.NewPCG(c.seed, 1<<41))) })
 	}
@@ -119,9 +155,9 @@ func (c *Crowd) isVanished(conn net.Conn) bool {
 // Act begins or ends the sending of actions and the churn.
 func (c *Crowd) Act(on bool) { c.acting.Store(on) }
 
-// Settled reports whether every client is connected and subscribed and has no action that is not acknowledged.
+// Settled reports whether every client that is to be present is connected and subscribed and has no action that is not acknowledged.
 func (c *Crowd) Settled() bool {
-	return !slices.ContainsFunc(c.clients, func(c *Client) bool { return !c.settled() })
+	return !slices.ContainsFunc(c.clients[:c.present.Load()], func(c *Client) bool { return !c.settled() })
 }
 
 // Connected is how many clients are.
@@ -173,6 +209,9 @@ func (c *Crowd) mark(author string) string { return fmt.Sprintf("%s/%d", author,
 func (c *Crowd) dial(ctx context.Context, r *rand.Rand) (net.Conn, string) {
 	c.mu.Lock()
 	servers := slices.Clone(c.servers)
+	if c.front != "" {
+		servers = []Target{{Addr: c.front}}
+	}
 	c.mu.Unlock()
 	r.Shuffle(len(servers), func(i, k int) { servers[i], servers[k] = servers[k], servers[i] })
 	dialer := net.Dialer{Timeout: 5 * time.Second}
@@ -207,7 +246,7 @@ func (c *Crowd) act(ctx context.Context, r *rand.Rand) {
 
 // one does one thing of one client.
 func (c *Crowd) one(ctx context.Context, r *rand.Rand) {
-	client := c.clients[r.IntN(len(c.clients))]
+	client := c.clients[r.IntN(min(len(c.clients)-c.load.Idle, int(c.present.Load())))]
 	other := c.clients[r.IntN(len(c.clients))]
 	channel := c.channel(r.IntN(c.load.Channels))
 	var to history.Targets

@@ -55,6 +55,8 @@ type Options struct {
 	Join func(i int, gossip []string) string
 	// Apart: the nodes need not find each other at the start.
 	Apart bool
+	// Front starts a load balancer for the nodes and returns where it is, host:port; nil: the clients choose a node themselves.
+	Front func(f *Fleet) string
 	// Judge says how strict the history is judged.
 	Judge history.Options
 }
@@ -92,6 +94,9 @@ func New(t testing.TB, o Options) *Fleet {
 		f.AwaitMembers(f.Nodes...)
 	}
 	f.Crowd.Serve(f.Targets(f.Nodes...)...)
+	if o.Front != nil {
+		f.Crowd.Behind(o.Front(f))
+	}
 	f.Crowd.Start(ctx)
 	f.AwaitSettled()
 	return f
@@ -122,6 +127,8 @@ func (f *Fleet) prepare() *Node {
 		"LOGUX_HOST": host, "LOGUX_PORT": port, "LOGUX_ADMIN_ADDR": n.Admin, "LOGUX_ENV": "production", "LOGUX_LOGGER": "json", "LOGUX_LOG_LEVEL": "warn",
 		"LOGUX_ORIGINS": "*", "LOGUX_BACKEND": f.Backend.URL(n.Name), "LOGUX_CONTROL_SECRET": Secret, "LOGUX_CONTROL_MASK": "127.0.0.0/8,10.0.0.0/8",
 		"LOGUX_DRAIN_GRACE": "500ms", "LOGUX_DRAIN_TIME": "2s",
+		// The clients choose at random: tests of other things want to say themselves when a connection ends.
+		"LOGUX_REBALANCE": "off",
 	}
 	if o.Redis != nil {
 		n.env["LOGUX_REDIS"] = o.Redis(i)

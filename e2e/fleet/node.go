@@ -145,8 +145,22 @@ func (n *Node) TakenForDead() {
 // Terminate is SIGTERM; it waits for the end, which must be a good one.
 func (n *Node) Terminate() {
 	n.t.Helper()
+	n.Term()
+	n.AwaitEnd()
+}
+
+// Term is SIGTERM alone.
+func (n *Node) Term() {
 	n.fleet.Note("SIGTERM of " + n.Name)
 	n.p.signal(syscall.SIGTERM)
+}
+
+// Ended reports whether the process has ended.
+func (n *Node) Ended() bool { return n.p.gone() }
+
+// AwaitEnd waits for the end after Term, which must be a good one.
+func (n *Node) AwaitEnd() {
+	n.t.Helper()
 	n.awaitEnd()
 }
 

@@ -32,7 +32,7 @@ type Kind string
 // What clients do and see. All have Client and Conn.
 const (
 	Connected    Kind = "connected"    // the client got "connected" of server Node
-	Disconnected Kind = "disconnected" // it begins to close, or saw the end
+	Disconnected Kind = "disconnected" // it begins to close, or saw the end; with Result when the server closed with a code
 	Sent         Kind = "sent"         // it begins to send action ID on this connection; with Type, Channel and Mark
 	Synced       Kind = "synced"       // it got the acknowledgement of action ID
 	Outcome      Kind = "outcome"      // it got the outcome By with Result of action ID
