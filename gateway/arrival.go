@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,6 +26,15 @@ type arrival struct {
 	bytes   int
 }
 
+// A census finds out which servers say nothing about a client: what the store says is in flight there is not any more.
+// Owned by the loop of its connection.
+type census struct {
+	turn    uint64
+	others  int // answers to come; unknown at first, or if the bus does not know
+	answers int
+	waits   bool // for the store, which may name such servers
+}
+
 const (
 	unknown = -1
 	// arrivalPatience is how long actions wait for answers that are known to come, and arrivalGlance how long they wait
@@ -40,13 +50,49 @@ func (h *handler) arrive(p *peer, synced int64) {
 	g := h.g
 	a := &arrival{turn: g.turns.Add(1), until: h.loop.Now() + arrivalPatience, others: unknown, fetched: g.cfg.Handovers == nil}
 	p.arrival, p.synced = a, synced
+	p.census = &census{turn: a.turn, others: unknown, waits: !a.fetched}
 	p.arriving.Store(true)
 	g.fetch(p)
+	h.announce(p, a.turn)
+}
+
+func (h *handler) announce(p *peer, turn uint64) {
+	g := h.g
 	g.cfg.Bus.Announce(&wire.Envelope{
 		Kind: wire.KindAttach, Origin: g.cfg.Session.Server, Seq: g.published.Add(1),
 		Targets: wire.Targets{Clients: []wire.ClientID{p.member.Node.Client()}},
-		Note:    &wire.Note{Server: g.cfg.Life, Turn: a.turn},
-	}, func(others int) { h.loop.Post(&announced{p: p, a: a, others: others}) })
+		Note:    &wire.Note{Server: g.cfg.Life, Turn: turn},
+	}, func(others int) { h.loop.Post(&announced{p: p, turn: turn, others: others}) })
+}
+
+// recount asks all servers again about a client of which something is in flight for long at one that is alive.
+type recount struct{ p *peer }
+
+// Run implements transport.Task.
+func (t *recount) Run(*transport.Loop) {
+	p := t.p
+	if p.closed || p.conn.Closing() || p.arrival != nil {
+		return
+	}
+	p.census = &census{turn: p.h.g.turns.Add(1), others: unknown}
+	p.h.g.ledger.unhear(p)
+	p.h.announce(p, p.census.turn)
+}
+
+// counted ends a census when all have answered.
+func (h *handler) counted(p *peer) {
+	c := p.census
+	if c == nil || c.waits || c.others == unknown || c.answers < c.others {
+		return
+	}
+	p.census = nil
+	owners := slices.DeleteFunc(h.g.ledger.unheard(p), func(s wire.ServerID) bool { return !h.g.cfg.Alive(s) })
+	if len(owners) == 0 {
+		return
+	}
+	if start := h.g.ledger.silent(p, owners); start != nil {
+		start.run()
+	}
 }
 
 // fetch asks the store about p's client.
@@ -62,14 +108,19 @@ func (g *Gateway) fetch(p *peer) {
 // announced says how many servers answer.
 type announced struct {
 	p      *peer
-	a      *arrival
+	turn   uint64
 	others int
 }
 
 // Run implements transport.Task.
 func (t *announced) Run(l *transport.Loop) {
-	a := t.a
-	if t.p.arrival != a {
+	p := t.p
+	if c := p.census; c != nil && c.turn == t.turn {
+		c.others = t.others
+		p.h.counted(p)
+	}
+	a := p.arrival
+	if a == nil || a.turn != t.turn {
 		return
 	}
 	a.others = t.others
@@ -98,6 +149,10 @@ func (t *fetched) Run(*transport.Loop) {
 		time.AfterFunc(fetchAgain, func() { p.h.loop.Post(&refetch{p}) })
 	} else {
 		p.h.merge(p, &t.record, "")
+		if p.census != nil {
+			p.census.waits = false
+			p.h.counted(p)
+		}
 	}
 	if p.arrival != nil {
 		p.arrival.fetched = true
@@ -126,6 +181,10 @@ type recordCame struct {
 func (t *recordCame) Run(*transport.Loop) {
 	p := t.p
 	p.h.merge(p, &wire.Record{Client: t.client, InFlight: t.note.InFlight, Outcomes: t.note.Outcomes}, t.note.Server)
+	if c := p.census; c != nil && c.turn == t.note.Turn {
+		c.answers++
+		p.h.counted(p)
+	}
 	if a := p.arrival; a != nil && a.turn == t.note.Turn {
 		a.answers++
 		p.h.arrived(p)

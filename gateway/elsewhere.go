@@ -180,6 +180,9 @@ func (g *Gateway) inquire(ctx context.Context) {
 					continue
 				}
 				asked[a.ID] = now
+				if p := g.connection(a.client); p != nil && g.cfg.Alive(a.Owner) {
+					p.h.loop.Post(&recount{p})
+				}
 				g.inquireOne(a, now.Sub(a.since) > inquireLimit)
 			}
 		}

@@ -123,7 +123,7 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 		h.giveDeliveries(p.pending)
 		p.pending = nil
 	}
-	p.asking, p.arrival = nil, nil
+	p.asking, p.arrival, p.census = nil, nil, nil
 	p.giveAwayPrivates()
 	if p.joined {
 		h.g.hub.Remove(&p.member, func(channel string) { h.g.cfg.Bus.Leave(wire.ChannelTopic(channel)) })

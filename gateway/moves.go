@@ -304,6 +304,57 @@ func (l *ledger) lost(id wire.ClientID, action wire.ActionID) (start *job) {
 	return start
 }
 
+// unheard returns the servers at which something of p's client is in flight and that have not said what they know of it.
+func (l *ledger) unheard(p *peer) (owners []wire.ServerID) {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[id]
+	if c == nil || c.peer != p || c.elsewhere == 0 {
+		return nil
+	}
+	for j := c.first; j != nil; j = j.next {
+		if j.state == jobElsewhere && !slices.Contains(p.heard, j.owner) && !slices.Contains(owners, j.owner) {
+			owners = append(owners, j.owner)
+		}
+	}
+	return owners
+}
+
+// silent says that nothing of p's client is in flight at owners: they live and say nothing about it.
+func (l *ledger) silent(p *peer, owners []wire.ServerID) (start *job) {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[id]
+	if c == nil || c.peer != p {
+		return nil
+	}
+	for j := c.first; j != nil; {
+		next := j.next
+		if j.state == jobElsewhere && slices.Contains(owners, j.owner) {
+			if j.action.Body == nil { // the client has not sent it again: the store must not tell of it once more
+				s.client, s.confirms = id, append(s.confirms, j.action.ID)
+			}
+			s.lostLocked(j)
+		}
+		j = next
+	}
+	start = s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return start
+}
+
+// unhear forgets which servers have said what they know of p's client.
+func (l *ledger) unhear(p *peer) {
+	s := l.shard(p.member.Node.Client())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.heard = nil
+}
+
 // giveUp says that another server has taken over a job that ran here.
 func (l *ledger) giveUp(j *job) (start *job) {
 	c := j.client

@@ -32,6 +32,7 @@ type peer struct {
 	asking *asking
 	// arrival is what the client's actions wait for after it has come here; nil for nothing.
 	arrival   *arrival
+	census    *census       // nil when none is under way
 	synced    int64         // the last number of ours that the client had when it connected
 	leaveAt   time.Duration // when it is closed after a gap; 0 for never
 	timer     time.Duration // what the connection's timer is set to
