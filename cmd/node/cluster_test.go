@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -84,13 +86,16 @@ func startRedis(t *testing.T, addr string, args ...string) {
 	})
 }
 
-// startBackend starts a back-end that lets everybody in but those with the token "wrong", and lets everybody do everything.
+// startBackend starts a back-end that lets everybody in but those with the token "wrong", and lets everybody do
+// everything. It never answers the first "slow" action.
 func startBackend(t *testing.T) string {
 	t.Helper()
+	var slow atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
 			Commands []struct {
 				Command, AuthID, Token string
+				Action                 struct{ Type string }
 				Meta                   struct{ ID string }
 			}
 		}
@@ -100,6 +105,10 @@ func startBackend(t *testing.T) string {
 		}
 		var answers []map[string]string
 		for _, c := range body.Commands {
+			if c.Action.Type == "slow" && !slow.Swap(true) {
+				<-r.Context().Done()
+				return
+			}
 			switch {
 			case c.Command == "auth" && c.Token == "wrong":
 				answers = append(answers, map[string]string{"answer": "denied", "authId": c.AuthID})
@@ -278,6 +287,47 @@ func TestTwoNodes(t *testing.T) {
 	_ = b.cmd.Process.Kill()
 	if rest := b.rest(); !strings.Contains(rest, `"drained":true`) {
 		t.Errorf("b did not hear the goodbye: %s", rest)
+	}
+}
+
+// "A rolling deploy of every node loses no action": what the back-end has not answered when a node goes is processed by
+// the one where the client comes back, and not undone.
+func TestActionOfANodeThatGoes(t *testing.T) {
+	redis := freeAddr(t)
+	startRedis(t, redis)
+	backend := startBackend(t)
+	a := startNode(t, backend, "redis://"+redis)
+	b := startNode(t, backend, "redis://"+redis, "LOGUX_JOIN", a.gossip)
+	whole(t, a, 2)
+	whole(t, b, 2)
+	at := time.Now().UnixMilli() // times are told from the moment of connecting
+	slow := func(b *browser) string {
+		var connected []json.RawMessage
+		var times []int64
+		if err := json.Unmarshal([]byte(b.hears(`"connected"`)), &connected); err != nil || len(connected) < 4 || json.Unmarshal(connected[3], &times) != nil {
+			t.Fatalf("%v in %s", err, connected)
+		}
+		return fmt.Sprintf(`["sync",1,{"type":"slow"},{"id":[%d,"10:uuid:tab",0],"time":%[1]d}]`, at-times[0])
+	}
+	client := dial(t, a.listen, "10:uuid:tab", "right")
+	client.say(slow(client))
+	eventually(t, "a has it", func() bool { return strings.Contains(page(t, a.admin+"metrics"), "\nlogux_actions_open 1\n") })
+	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := wsutil.ReadServerText(client.conn); err != nil {
+			break
+		}
+	}
+	again := dial(t, b.listen, "10:uuid:tab", "right")
+	again.say(slow(again))
+	rest := a.rest()
+	if err := a.cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, rest)
+	}
+	if answer := again.hears("logux/"); !strings.Contains(answer, "logux/processed") {
+		t.Errorf("%s; a said: %s", answer, rest)
 	}
 }
 

@@ -147,8 +147,8 @@ func (n *node) ready() error {
 }
 
 // Run serves until ctx ends and then stops in order: readiness fails; load balancers get time to notice; no
-// new connection comes in; the clients are closed bit by bit; then the listeners end, the back-end's client, what
-// connects the node with others, and last the admin listener, which an operator may want to look at meanwhile. It also ends
+// new connection comes in; the clients are closed bit by bit; then the listeners end, what connects the
+// node with others, the back-end's client, and last the admin listener, which an operator may want to look at meanwhile. It also ends
 // when a listener fails.
 func (n *node) Run(ctx context.Context) error {
 	ctx, fail := context.WithCancelCause(ctx)
@@ -184,10 +184,11 @@ func (n *node) Run(ctx context.Context) error {
 	}
 	stopControl()
 	stopServer()
+	// Before the back-end's client: what it gives up then is no outcome of ours. Another node asks for it.
+	stopCluster()
 	stopSweep()
 	stopGivingBack()
 	n.backend.Close()
-	stopCluster()
 	stopAdmin()
 	running.Wait()
 	n.log.Info("Logux proxy stopped")
