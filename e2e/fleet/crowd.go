@@ -59,7 +59,7 @@ type Crowd struct {
 	// Guarded by mu.
 
 	servers  []Target
-	front    string             // of a load balancer; "" for none
+	front    string            // of a load balancer; "" for none
 	vanished map[net.Conn]bool // connections that their clients forgot without a word
 	failure  string
 }
