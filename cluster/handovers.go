@@ -343,6 +343,20 @@ func (h *Handovers) Run(ctx context.Context) {
 	}
 }
 
+// Resign gives back the leases of this server, so that others need not wait for their end before they deal with what it
+// leaves. It is for a server that goes, after Run has ended and no other call will be made.
+func (h *Handovers) Resign(ctx context.Context) error {
+	h.mu.Lock()
+	owners := append(slices.Collect(maps.Keys(h.taken)), h.cfg.Self)
+	h.mu.Unlock()
+	var errs []error
+	for _, owner := range owners {
+		_, err := h.cfg.Store.renew(ctx, owner, h.cfg.Self, time.Millisecond, h.cfg.ClaimTTL)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 func (h *Handovers) run(ctx context.Context, steps []func(context.Context) error) {
 	limited, cancel := context.WithTimeout(ctx, h.cfg.Lease/2)
 	defer cancel()

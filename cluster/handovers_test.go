@@ -326,6 +326,35 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
+// Who resigns leaves at once what it had, its own and what it had taken over.
+func TestResign(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		must(t, a.ClaimAction(t.Context(), claimOf("1")))
+		f.kill(a)
+		pass(15 * time.Second)
+		must(t, b.ClaimAction(t.Context(), claimOf("2")))
+		must(t, b.Store(t.Context(), wire.Record{Client: "38:tab", InFlight: []wire.InFlight{{ID: "3", Owner: b.id}}}))
+		c := f.heir("c")
+		b.stop()
+		must(t, b.Resign(t.Context()))
+		pass(15 * time.Second) // the gossip has not heard yet that b is gone: what was a's goes, what is b's does not
+		if got := c.got(); len(got) != 1 || got[0].ID != "1" {
+			t.Fatalf("taken over: %v", got)
+		}
+		f.setDead(b.id, true)
+		pass(2 * time.Millisecond)
+		if _, lost, err := c.Inquire(t.Context(), "38:tab", wire.InFlight{ID: "3", Owner: b.id}); !lost || err != nil {
+			t.Errorf("lost %v, %v", lost, err)
+		}
+		must(t, c.TakeOver(t.Context(), b.id))
+		if got := c.got(); len(got) != 2 || got[1].ID != "2" {
+			t.Errorf("taken over: %v", got)
+		}
+	})
+}
+
 // All servers were killed and started again with other IDs.
 func TestTakeOverAfterAllDied(t *testing.T) {
 	bubble(t, func(t *testing.T) {

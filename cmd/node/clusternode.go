@@ -225,6 +225,15 @@ func (r receiver) Receive(e *wire.Envelope) { r.n.gateway.Receive(e) }
 // Gap implements cluster.BusReceiver.
 func (r receiver) Gap() { r.n.gateway.Gap() }
 
+// resign leaves what this node had to the others.
+func (n *clusterNode) resign() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := n.handovers.Resign(ctx); err != nil {
+		n.log.Warn("Other nodes take over a few seconds late what this one leaves", zap.Error(err))
+	}
+}
+
 // serve runs everything by start, which runs a function until the one that it returns is called. The result ends it
 // all again, in order, once the clients are gone: what they left is written, what was published goes out, and then the
 // others hear the goodbye.
@@ -237,7 +246,7 @@ func (n *clusterNode) serve(g *gateway.Gateway, start func(func(context.Context)
 	if n.members != nil {
 		stops = append(stops, start(n.members.Run), run(n.links.Run), n.members.Leave, run(n.attempts.Run))
 	}
-	stops = append(stops, run(n.bus.Run), run(n.handovers.Run), run(n.queue.Run), run(n.watch))
+	stops = append(stops, run(n.bus.Run), n.resign, run(n.handovers.Run), run(n.queue.Run), run(n.watch))
 	if n.members != nil {
 		stops = append(stops, run(n.rebalance))
 	}
