@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"time"
@@ -45,7 +46,7 @@ func (b *bench) run() (ok bool, err error) {
 		for _, s := range chosen {
 			for i, p := range programs {
 				// The bare program knows no back-end and no bounds: it is there for these two only.
-				if i > 0 && s.name != "idle" && s.name != "fanout" {
+				if i > 0 && s.name != "idle" && s.name != "fanout" || s.cluster && b.skips(s) {
 					continue
 				}
 				if b.stopped() {
@@ -68,6 +69,23 @@ func (b *bench) run() (ok bool, err error) {
 		}
 	}
 	return ok, nil
+}
+
+// skips reports that a scenario of a cluster cannot run, and was not asked for by name.
+func (b *bench) skips(s scenario) bool {
+	if b.o.scenarios != "all" {
+		return false
+	}
+	why := "it starts its own servers"
+	if b.o.url == "" {
+		_, err := exec.LookPath(redisServer)
+		if err == nil {
+			return false
+		}
+		why = err.Error()
+	}
+	fmt.Fprintf(os.Stderr, "%s is left out: %s\n", s.name, why)
+	return true
 }
 
 // conditions are what a reader has to know to compare the figures with others.
@@ -121,7 +139,9 @@ func (b *bench) measure(s scenario, p program) error {
 	}
 	defer stub.close()
 	var to *server
-	if b.o.url != "" {
+	if s.cluster {
+		to = &server{name: p.name}
+	} else if b.o.url != "" {
 		to, err = running(b.o)
 	} else {
 		to, err = p.start(b.ctx, b.o, stub.url())
@@ -135,7 +155,8 @@ func (b *bench) measure(s scenario, p program) error {
 	m := &measurement{
 		result: &result{scenario: s.name, server: p.name},
 		server: to, stub: stub,
-		name: strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(b.runs) + "-",
+		name:    strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(b.runs) + "-",
+		program: p,
 	}
 	b.results = append(b.results, m.result)
 	machine0, cpu0, self0, start := readMachine(), to.process.cpu(), process{pid: os.Getpid()}.cpu(), now()
@@ -149,7 +170,7 @@ func (b *bench) measure(s scenario, p program) error {
 	// What else went on, by which to judge how far the figures can be trusted.
 	machine1 := readMachine()
 	if all := (machine1.all - machine0.all).Seconds(); all > 0 {
-		others := machine1.busy - machine0.busy - (to.process.cpu() - cpu0) - (process{pid: os.Getpid()}.cpu() - self0)
+		others := machine1.busy - machine0.busy - (to.process.cpu() - cpu0) - m.spent - (process{pid: os.Getpid()}.cpu() - self0)
 		m.add("others_cpu_pct_of_machine", max(others.Seconds(), 0)/all*100)
 		m.add("steal_pct_of_machine", (machine1.stolen-machine0.stolen).Seconds()/all*100)
 	}

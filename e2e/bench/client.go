@@ -52,7 +52,7 @@ func (f *fleet) writable(i int, c *client) {
 		f.watch(i, c, unix.EPOLLIN)
 		f.write(i, c, fmt.Appendf(f.out[:0], "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"+
-			"User-Agent: bench\r\n\r\n", f.path, f.host))
+			"User-Agent: bench\r\n\r\n", f.path, f.server(i)))
 		return
 	}
 	waiting := c.out
@@ -126,7 +126,7 @@ func (f *fleet) consume(i int, c *client, data []byte) (rest []byte) {
 		}
 		data = rest
 		c.state = authenticating
-		f.send(i, c, fmt.Appendf(f.message[:0], `["connect",4,"%s%d:c:t",0,{"token":"token","subprotocol":"1.0.0"}]`, f.name, i))
+		f.send(i, c, fmt.Appendf(f.message[:0], `["connect",4,"%s",0,{"token":"token","subprotocol":"1.0.0"}]`, f.nodeID(i)))
 	}
 	// All answers to what arrived in one read leave in one write.
 	f.out = f.out[:0]
@@ -178,7 +178,7 @@ func (f *fleet) receive(i int, c *client, text []byte) {
 	case bytes.HasPrefix(text, errorStart):
 		f.lose(c, "the server says %s", text)
 	case bytes.HasPrefix(text, connectedStart) && c.state == authenticating:
-		if c.channel < 0 {
+		if c.channel < 0 || f.direct {
 			f.becomeReady(c)
 			return
 		}

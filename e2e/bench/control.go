@@ -18,14 +18,15 @@ import (
 type control struct {
 	// Static.
 	f       *fleet
-	server  netip.AddrPort
-	head    string // of a request, up to the value of Content-Length
+	servers []netip.AddrPort // each connection goes to the next
+	heads   []string         // of a request to each, up to the value of Content-Length
 	secret  string
 	padding string // makes an action as large as asked
 
 	conns []controlConn
 
 	// How to publish; on channel after channel.
+	only   []int // these channels; nil: all
 	window int   // so many publications that did not reach everybody yet; 0: no such limit
 	every  int64 // nanoseconds from one publication to the next; 0: as soon as the window allows
 	on     bool
@@ -50,15 +51,17 @@ type controlConn struct {
 // stallAfter is how long publications that reach nobody hold up the next ones.
 const stallAfter = int64(2 * time.Second)
 
-// newControl prepares requests to path on server; an action is about size bytes long.
-func newControl(f *fleet, server netip.AddrPort, path, secret string, size, conns int) *control {
+// newControl prepares requests to path on servers; an action is about size bytes long.
+func newControl(f *fleet, servers []netip.AddrPort, path, secret string, size, conns int) *control {
 	c := &control{
-		f: f, server: server, secret: secret, conns: make([]controlConn, conns),
-		head:    fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: ", path, server),
+		f: f, servers: servers, secret: secret, conns: make([]controlConn, conns),
 		padding: strings.Repeat("x", max(size-len(`{"type":"bench/note","m":"00.0000.0000","text":""}`), 0)),
 	}
 	for i := range c.conns {
 		c.conns[i].fd = -1
+	}
+	for _, server := range servers {
+		c.heads = append(c.heads, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: ", path, server))
 	}
 	return c
 }
@@ -118,7 +121,11 @@ func (c *control) work(at int64) (idle int64) {
 		if i < 0 {
 			return long
 		}
-		c.publish(i, c.turn%len(t.channels))
+		if c.only != nil {
+			c.publish(i, c.only[c.turn%len(c.only)])
+		} else {
+			c.publish(i, c.turn%len(t.channels))
+		}
 		c.turn++
 		if c.every > 0 {
 			c.due += c.every
@@ -138,16 +145,20 @@ func (c *control) free() int {
 // publish sends one action for a channel on connection i.
 func (c *control) publish(i, channel int) {
 	m := c.f.tally.publish(channel, now())
-	c.body = fmt.Appendf(c.body[:0], `{"version":4,"secret":"%s","commands":[{"command":"action","action":{"type":"bench/note","m":"%d.%d.%d","text":"%s"},"meta":{"channels":["%s"]}}]}`,
-		c.secret, m.channel, m.seq, m.publication, c.padding, c.f.channelName(channel))
+	kind, name := "channels", c.f.channelName(channel)
+	if c.f.direct {
+		kind, name = "clients", strings.TrimSuffix(c.f.nodeID(channel), ":t")
+	}
+	c.body = fmt.Appendf(c.body[:0], `{"version":4,"secret":"%s","commands":[{"command":"action","action":{"type":"bench/note","m":"%d.%d.%d","text":"%s"},"meta":{"%s":["%s"]}}]}`,
+		c.secret, m.channel, m.seq, m.publication, c.padding, kind, name)
 	conn := &c.conns[i]
 	conn.busy = true
-	conn.out = append(conn.out[:0], c.head...)
+	conn.out = append(conn.out[:0], c.heads[i%len(c.heads)]...)
 	conn.out = strconv.AppendInt(conn.out, int64(len(c.body)), 10)
 	conn.out = append(conn.out, "\r\n\r\n"...)
 	conn.out = append(conn.out, c.body...)
 	if conn.fd < 0 {
-		fd, err := dial(c.server, 0)
+		fd, err := dial(c.servers[i%len(c.servers)], 0)
 		if err != nil {
 			c.f.fail("control API: %v", err)
 			return

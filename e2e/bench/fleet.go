@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +20,13 @@ func now() int64 { return int64(time.Since(epoch)) }
 // goroutine does everything: a scenario calls run, which turns the loop until its condition holds.
 type fleet struct {
 	// Static.
-	epoll  int
-	server netip.AddrPort
-	host   string // of HTTP requests
-	path   string
-	name   string // makes users and channels of two runs different
+	epoll   int
+	servers []netip.AddrPort
+	at      func(i int) int // which of the servers client i is at; nil: the first
+	path    string
+	name    string // makes users and channels of two runs different
+	user    string // of all clients; "": each has its own
+	direct  bool   // clients subscribe to nothing: what is published goes to clients by name, the channel being its number
 
 	clients []client
 	control *control
@@ -65,7 +68,7 @@ func newFleet(server netip.AddrPort, path, name string, n, channels int, channel
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	f := &fleet{
-		epoll: epoll, server: server, host: server.String(), path: path, name: name,
+		epoll: epoll, servers: []netip.AddrPort{server}, path: path, name: name,
 		clients: make([]client, n), tally: newTally(channels),
 		events: make([]unix.EpollEvent, 256), in: make([]byte, 256<<10),
 	}
@@ -166,6 +169,22 @@ func (f *fleet) event(i int, events uint32) {
 	}
 }
 
+// server is where client i is.
+func (f *fleet) server(i int) netip.AddrPort {
+	if f.at == nil {
+		return f.servers[0]
+	}
+	return f.servers[f.at(i)]
+}
+
+// nodeID is client i's.
+func (f *fleet) nodeID(i int) string {
+	if f.user != "" {
+		return f.user + ":" + f.name + strconv.Itoa(i) + ":t"
+	}
+	return f.name + strconv.Itoa(i) + ":c:t"
+}
+
 // perSource is how many connections one source address gets. The kernel looks for a free port
 // much longer when half of a source's ports are taken.
 const perSource = 12_000
@@ -176,7 +195,10 @@ func (f *fleet) open(i int) {
 	f.connecting++
 	c.state = dialing
 	c.since = now()
-	fd, err := dial(f.server, i/perSource)
+	if f.at != nil && f.at(i) != 0 {
+		c.place.side = 1
+	}
+	fd, err := dial(f.server(i), i/perSource)
 	if err != nil {
 		f.lose(c, "connect: %v", err)
 		return

@@ -1,8 +1,9 @@
 //go:build linux
 
 // Command bench measures a Logux proxy: memory and CPU of idle clients, fan-out, round trips, a
-// storm of connects and readers that are stuck. It counts every delivery, and fails when one is lost
-// or doubled.
+// storm of connects and readers that are stuck; and several nodes with a Redis between them: how much
+// they publish, how much longer that takes than on one node, what an action costs Redis and the nodes where nobody
+// listens. It counts every delivery, and fails when one is lost or doubled.
 //
 // It is one process: clients on one epoll loop, and a back-end that agrees to everything. It starts
 // the proxy itself, a fresh one for each scenario, or loads one that runs.
@@ -61,7 +62,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func parseOptions(args []string) (*options, error) {
 	o := &options{serverCPU: -1}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.scenarios, "scenario", "all", "what to run, separated by commas: idle, fanout, manychan, clientpub, roundtrip, storm, stuck or all")
+	flags.StringVar(&o.scenarios, "scenario", "all", "what to run, separated by commas: idle, fanout, manychan, clientpub, roundtrip, storm, stuck; of several nodes with a redis-server between them, which this program starts: cluster-publish, cluster-latency, cluster-redis, cluster-interest, cluster-anonymous; or all")
 	flags.StringVar(&o.server, "server", "", "program to start; it reads the LOGUX_ variables (default: ./cmd/node, built for the run)")
 	flags.Var(&o.env, "env", "a variable for the program, KEY=VALUE; may be repeated")
 	flags.StringVar(&o.url, "url", "", "ws:// address of a server that runs, instead of -server; its back-end is this program, see -listen")
@@ -73,7 +74,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.StringVar(&o.compare, "compare", "", "bare: run idle and fanout on a bare epoll program too, alternately, and print ratios")
 	flags.IntVar(&o.rounds, "rounds", 1, "how often everything is run; the table has medians")
 	flags.IntVar(&o.idleClients, "idle-clients", 15_000, "clients of idle")
-	flags.IntVar(&o.clients, "clients", 1000, "clients of fanout, manychan, clientpub and stuck")
+	flags.IntVar(&o.clients, "clients", 1000, "clients of fanout, manychan, clientpub, stuck and cluster-publish; cluster-interest has a tenth, cluster-anonymous a tenth on each node")
 	flags.IntVar(&o.actors, "actors", 200, "clients of roundtrip")
 	flags.IntVar(&o.stormClients, "storm-clients", 5000, "clients of storm")
 	flags.IntVar(&o.stuck, "stuck", 10, "clients of stuck that do not read")
@@ -109,7 +110,10 @@ func (o *options) check(rest []string) error {
 	if o.window > maxWindow {
 		return fmt.Errorf("-window is at most %d", maxWindow)
 	}
-	_, err := o.chosen()
+	chosen, err := o.chosen()
+	if o.url != "" && o.scenarios != "all" && slices.ContainsFunc(chosen, func(s scenario) bool { return s.cluster }) {
+		return fmt.Errorf("-url does not go with scenarios of a cluster")
+	}
 	return err
 }
 

@@ -4,25 +4,32 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// A scenario is one kind of load. Each runs on a fresh server where the program starts it itself.
+// A scenario is one kind of load. Each runs on a fresh server where the program starts it itself; those of a cluster start as many servers as they need.
 type scenario struct {
-	name string
-	run  func(*bench, *measurement)
+	name    string
+	run     func(*bench, *measurement)
+	cluster bool
 }
 
 var scenarios = []scenario{
-	{"idle", idle},
-	{"fanout", fanout},
-	{"manychan", manyChannels},
-	{"clientpub", clientPublishes},
-	{"roundtrip", roundTrip},
-	{"storm", storm},
-	{"stuck", stuckReaders},
+	{name: "idle", run: idle},
+	{name: "fanout", run: fanout},
+	{name: "manychan", run: manyChannels},
+	{name: "clientpub", run: clientPublishes},
+	{name: "roundtrip", run: roundTrip},
+	{name: "storm", run: storm},
+	{name: "stuck", run: stuckReaders},
+	{name: "cluster-publish", run: clusterPublish, cluster: true},
+	{name: "cluster-latency", run: clusterLatency, cluster: true},
+	{name: "cluster-redis", run: clusterRedis, cluster: true},
+	{name: "cluster-interest", run: clusterInterest, cluster: true},
+	{name: "cluster-anonymous", run: clusterAnonymous, cluster: true},
 }
 
 // A measurement is one scenario on one server.
@@ -32,7 +39,15 @@ type measurement struct {
 	stub   *stub
 	fleet  *fleet
 	name   string // of users and channels
+
+	// Of a cluster.
+	program program
+	spent   time.Duration // CPU time of nodes and Redis
+	missed  missed
 }
+
+// missed is what must not be, summed up over all that a scenario of a cluster starts.
+type missed struct{ lost, duplicated, wrong, undone, closed int64 }
 
 // connect brings n clients up, so many at a time; each subscribes to one of the channels, or to none if
 // there are no channels. The last silent ones subscribe to nothing. It reports whether any is ready.
@@ -49,7 +64,7 @@ func (b *bench) connect(m *measurement, n, silent, channels, parallel int) bool 
 		return false
 	}
 	m.fleet = f
-	f.control = newControl(f, m.server.control, m.server.posts, b.o.secret, b.o.size, b.o.window)
+	f.control = newControl(f, []netip.AddrPort{m.server.control}, m.server.posts, b.o.secret, b.o.size, b.o.window)
 	f.parallel = parallel
 	start, cpu := now(), m.server.process.cpu()
 	f.run(b.o.limit, func() bool { return f.connected+f.failed+f.closed >= n || b.stopped() })

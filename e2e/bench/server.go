@@ -51,7 +51,8 @@ func build(ctx context.Context, dir, name, pkg string) (program, error) {
 }
 
 // start runs the program with settings for a measurement and waits until it accepts connections.
-func (p program) start(ctx context.Context, o *options, backend string) (*server, error) {
+// More settings are those of this one server.
+func (p program) start(ctx context.Context, o *options, backend string, more ...string) (*server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func (p program) start(ctx context.Context, o *options, backend string) (*server
 		"LOGUX_BACKEND="+backend, "LOGUX_CONTROL_SECRET="+o.secret,
 		"LOGUX_ENV=production", "LOGUX_LOG_LEVEL=warn", "NODE_ENV=production",
 	)
-	s.cmd.Env = append(s.cmd.Env, o.env...)
+	s.cmd.Env = append(append(s.cmd.Env, o.env...), more...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if o.serverCPU >= 0 {

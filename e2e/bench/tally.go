@@ -13,6 +13,7 @@ type tally struct {
 	wrong      int64 // of another channel
 	overtaken  int64 // deliveries before one that was published earlier
 	latency    histogram
+	sides      [2]histogram // latency of those on the node that was published through, and of all others
 }
 
 type publication struct {
@@ -44,6 +45,7 @@ func (t *tally) publish(channel int, at int64) mark {
 type place struct {
 	next  int64  // the first sequence that is missing
 	ahead uint64 // bit i: next+i is here
+	side  int8   // 1 on another node than the one that is published through
 }
 
 // maxWindow is how far ahead of a missing publication others may be.
@@ -73,6 +75,7 @@ func (t *tally) deliver(channel int, p *place, m mark, at int64) {
 	t.delivered++
 	pub := &t.publications[m.publication]
 	t.latency.add(at - pub.at)
+	t.sides[p.side].add(at - pub.at)
 	if pub.left--; pub.left == 0 {
 		t.open--
 	}
@@ -97,5 +100,5 @@ func (t *tally) finish(channel int, p *place) {
 // restart forgets the latencies and counts of deliveries, for the next measure with the same subscribers.
 func (t *tally) restart() {
 	t.delivered = 0
-	t.latency = histogram{}
+	t.latency, t.sides = histogram{}, [2]histogram{}
 }
