@@ -230,14 +230,24 @@ func (j *joiner) candidates(ctx context.Context, everybody bool) []netip.AddrPor
 
 // resolve returns what the seeds lead to. A name that cannot be looked up is skipped: it may come back.
 func (j *joiner) resolve(ctx context.Context) (all []netip.AddrPort) {
-	for _, s := range j.seeds {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	type found struct {
+		ips []netip.Addr
+		err error
+	}
+	answers := make([]found, len(j.seeds))
+	var asked sync.WaitGroup
+	for i, s := range j.seeds {
 		if s.ip.IsValid() {
-			all = append(all, netip.AddrPortFrom(s.ip, s.port))
+			answers[i].ips = []netip.Addr{s.ip}
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, lookupTime)
-		ips, err := j.m.cfg.Resolver.LookupNetIP(ctx, "ip", s.host)
-		cancel()
+		asked.Go(func() { answers[i].ips, answers[i].err = j.m.cfg.Resolver.LookupNetIP(ctx, "ip", s.host) })
+	}
+	asked.Wait()
+	for i, s := range j.seeds {
+		ips, err := answers[i].ips, answers[i].err
 		if failed := err != nil; failed != j.failed[s.host] {
 			delete(j.failed, s.host)
 			if failed {

@@ -273,19 +273,11 @@ func TestTwoNodes(t *testing.T) {
 		}
 	}
 
-	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	rest := a.rest()
-	if err := a.cmd.Wait(); err != nil {
-		t.Errorf("%v; the log ends with %s", err, rest)
-	}
-	if !strings.Contains(rest, "An operator disconnects") {
+	if rest := a.stop(t); !strings.Contains(rest, "An operator disconnects") {
 		t.Errorf("no line about who disconnected: %s", rest)
 	}
 	whole(t, b, 1)
-	_ = b.cmd.Process.Kill()
-	if rest := b.rest(); !strings.Contains(rest, `"drained":true`) {
+	if rest := b.stop(t); !strings.Contains(rest, `"drained":true`) {
 		t.Errorf("b did not hear the goodbye: %s", rest)
 	}
 }
@@ -383,8 +375,7 @@ func TestRedisAtTheStart(t *testing.T) {
 	}
 	startRedis(t, away)
 	whole(t, p, 1)
-	_ = p.cmd.Process.Kill()
-	if rest := p.rest(); !strings.Contains(rest, "Redis does not answer") || !strings.Contains(rest, "Redis brings what is published") {
+	if rest := p.stop(t); !strings.Contains(rest, "Redis does not answer") || !strings.Contains(rest, "Redis brings what is published") {
 		t.Errorf("the log: %s", rest)
 	}
 }
@@ -430,14 +421,8 @@ func TestReadmeACL(t *testing.T) {
 			t.Error(err)
 		}
 		eventually(t, "it is gone", func() bool { return look(t, p).Nodes[0].Connections == 0 })
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		if rest := p.rest(); strings.Contains(rest, "NOPERM") || strings.Contains(rest, "cannot be written") {
+		if rest := p.stop(t); strings.Contains(rest, "NOPERM") || strings.Contains(rest, "cannot be written") {
 			t.Errorf("%s: %s", form, rest)
-		}
-		if err := p.cmd.Wait(); err != nil {
-			t.Error(err)
 		}
 	}
 }
@@ -483,15 +468,7 @@ func TestClusterSecretsStaySecret(t *testing.T) {
 	for _, path := range []string{"readyz", "healthz", "metrics", "cluster", "cluster.json", "debug/pprof/goroutine?debug=2", ""} {
 		said = append(said, page(t, b.admin+path))
 	}
-	for _, p := range []running{a, b} {
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		said = append(said, p.rest())
-		if err := p.cmd.Wait(); err != nil {
-			t.Error(err)
-		}
-	}
+	said = append(said, a.stop(t), b.stop(t))
 	for _, text := range said {
 		for _, secret := range []string{password, key, strings.TrimRight(key, "="), "canary-of-gossip"} {
 			if strings.Contains(text, secret) {

@@ -24,6 +24,7 @@ type clusterNode struct {
 	config    *Config
 	log       *zap.Logger
 	life      wire.ServerID
+	start     time.Time
 	bus       *cluster.Bus
 	store     *cluster.RedisStore
 	handovers *cluster.Handovers
@@ -40,7 +41,8 @@ type clusterNode struct {
 // newClusterNode builds the packages for a node that begins its life now, and takes the gossip address. wrong
 // counts the wrong attempts here.
 func newClusterNode(c *Config, wrong *backend.Attempts, log *zap.Logger) (*clusterNode, error) {
-	n := &clusterNode{config: c, log: log, life: wire.NewServerID(wire.NodeID("server:"+c.ID), time.Now())}
+	now := time.Now()
+	n := &clusterNode{config: c, log: log, life: wire.NewServerID(wire.NodeID("server:"+c.ID), now), start: now}
 	n.health.Store(&busHealth{state: cluster.BusDown})
 	if err := n.tryRedis(); err != nil {
 		return nil, err
@@ -163,6 +165,9 @@ var (
 	errCutOff  = errors.New("this node does not reach Redis, and others do")
 )
 
+// joinPatience is how long a node looks for the others before it takes clients all the same.
+const joinPatience = 10 * time.Second
+
 // ready is for /readyz. While Redis is away from all nodes they are as ready as they can be.
 func (n *clusterNode) ready() error {
 	if n.health.Load().cutOff {
@@ -175,8 +180,11 @@ func (n *clusterNode) ready() error {
 	case <-n.members.Started():
 		return nil
 	default:
-		return errJoining
 	}
+	if time.Since(n.start) > joinPatience {
+		return nil
+	}
+	return errJoining
 }
 
 // detail says how the bus stands, for /readyz.
@@ -227,6 +235,9 @@ func (r receiver) Gap() { r.n.gateway.Gap() }
 
 // resign leaves what this node had to the others.
 func (n *clusterNode) resign() {
+	if n.bus.Stats().State == cluster.BusDown {
+		return // it would wait for nothing
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := n.handovers.Resign(ctx); err != nil {

@@ -176,6 +176,19 @@ func start(t *testing.T, env environment) running {
 	return running{}
 }
 
+// stop asks the program to end, and returns the rest of its log.
+func (p running) stop(t *testing.T) string {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest := p.rest()
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("%v; the log ends with %s", err, rest)
+	}
+	return rest
+}
+
 // get answers the status of a page.
 func get(t *testing.T, url string) int {
 	t.Helper()
