@@ -30,7 +30,7 @@ const (
 	// rebalanceSure is how long a server has to be above the margin before it does something.
 	rebalanceSure = 3 * time.Second
 	// rebalanceShare is the share of its clients that a server lets go in a second at most, where that is less than the rate.
-	rebalanceShare = 0.02
+	rebalanceShare = 0.05
 	// A few clients go first, so many for each member, and more when the members that lack some got some of them within rebalanceWait. If they did
 	// not, a load balancer does not find them, and clients would be sent to and fro for ever: the server rests.
 	rebalanceTrial  = 20

@@ -82,7 +82,7 @@ type Config struct {
 	GossipPlain     bool           `group:"cluster" default:"false" help:"Gossip without a key, on a network where everybody is trusted."`
 	Cluster         string         `group:"cluster" default:"logux" placeholder:"TEXT" help:"Name of the cluster. Nodes with another one do not gossip with this one, though they reach each other."`
 	Rebalance       bool           `group:"cluster" default:"true" help:"Let clients go to nodes that have fewer, such as new ones, as far as the load balancer brings them there. It takes LOGUX_GOSSIP_ADDR."`
-	RebalanceRate   int            `group:"cluster" default:"50" range:"1..100000" placeholder:"NUMBER" help:"Clients a second that a node lets go, and no more than 2 per cent of them."`
+	RebalanceRate   int            `group:"cluster" default:"50" range:"1..100000" placeholder:"NUMBER" help:"Clients a second that a node lets go, and no more than 5 per cent of them."`
 	RebalanceMargin int            `group:"cluster" default:"10" range:"1..1000" placeholder:"PER CENT" help:"A node with no more clients than this above the mean of all lets none go."`
 	RebalanceMin    int            `group:"cluster" default:"500" range:"1..100000000" placeholder:"NUMBER" help:"Clients that a node keeps in any case. Among fewer, chance alone makes more than a few per cent of difference."`
 	RebalanceDelay  time.Duration  `group:"cluster" default:"20s" range:"1s..1h" placeholder:"TIME" help:"How long no clients are let go after a node came, went, began to drain, or lost or found Redis."`
