@@ -17,7 +17,7 @@ func FuzzSetting(f *testing.F) {
 	}
 	names := settingNames(parser.Model)
 	for i := range names {
-		for _, text := range []string{"1", "30s", "64KiB", "127.0.0.1:80", "https://*.example.com", "10.0.0.0/8,::1", "\x00\n", "-"} {
+		for _, text := range []string{"1", "30s", "64KiB", "127.0.0.1:80", "https://*.example.com", "10.0.0.0/8,::1", "\x00\n", "-", "redis://:a@b?prefix=c,rediss://d/1", "[::1]:0", "MDEyMzQ1Njc4OWFiY2RlZg=="} {
 			f.Add(uint8(i), text)
 		}
 	}
