@@ -69,22 +69,36 @@ func (j *judge) judgeCommands(a *action) {
 		return
 	}
 	for i, again := range a.asks[1:] {
-		before := a.asks[i]
-		if j.lostBetween(before.node, a.sends[0].at, again.at) {
+		if j.lostWith(a, again.at) > i {
 			j.figures.CommandsAgain++
 			continue
 		}
-		j.verdict.add("C2", again.at, "the back-end was asked about %s by %s again, %d ms after %s, which lived", a.name(), again.node, (again.at-before.at)/1000, before.node)
+		before := a.asks[i]
+		j.verdict.add("C2", again.at, "the back-end was asked about %s by %s again, %d ms after %s, and no server that had it was lost", a.name(), again.node, (again.at-before.at)/1000, before.node)
 	}
 }
 
-func (j *judge) lostBetween(node string, from, to int64) bool {
-	for _, at := range j.lost[node] {
-		if from <= at && at <= to {
-			return true
+// lostWith is how often servers that had a were lost before a time.
+func (j *judge) lostWith(a *action, before int64) (n int) {
+	had := make(map[string]int64) // since when
+	for _, s := range a.sends {
+		if _, known := had[s.conn.node]; !known {
+			had[s.conn.node] = s.at
 		}
 	}
-	return false
+	for _, s := range a.asks {
+		if _, known := had[s.node]; !known && s.at < before {
+			had[s.node] = s.at
+		}
+	}
+	for node, since := range had {
+		for _, at := range j.lost[node] {
+			if since <= at && at <= before {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (a *action) name() string {
