@@ -37,9 +37,14 @@ const (
 )
 
 type handoverLane struct {
-	mu      sync.Mutex
-	waiting []func(context.Context) // Guarded by mu.
-	wake    chan struct{}
+	wake chan struct{}
+
+	mu sync.Mutex
+	// Guarded by mu.
+
+	waiting []func(context.Context)
+	turns   uint64
+	storing map[wire.ClientID]uint64 // the last Store for a client, until it ends
 }
 
 // NewHandoverQueue returns a queue that works once Run runs. Calls may be made before.
@@ -48,6 +53,7 @@ func NewHandoverQueue(h *Handovers) *HandoverQueue {
 	q.timedOut.Store(-int64(handoverPause))
 	for i := range q.lanes {
 		q.lanes[i].wake = make(chan struct{}, 1)
+		q.lanes[i].storing = make(map[wire.ClientID]uint64)
 	}
 	return q
 }
@@ -103,9 +109,13 @@ func (q *HandoverQueue) call(ctx context.Context, call func(context.Context)) {
 	}
 }
 
+func (q *HandoverQueue) lane(client wire.ClientID) *handoverLane {
+	return &q.lanes[maphash.String(q.seed, string(client))%handoverLanes]
+}
+
 // do queues a call about client, or reports that too many wait.
 func (q *HandoverQueue) do(client wire.ClientID, call func(context.Context)) bool {
-	l := &q.lanes[maphash.String(q.seed, string(client))%handoverLanes]
+	l := q.lane(client)
 	l.mu.Lock()
 	if len(l.waiting) >= handoverWaiting {
 		l.mu.Unlock()
@@ -120,33 +130,80 @@ func (q *HandoverQueue) do(client wire.ClientID, call func(context.Context)) boo
 	return true
 }
 
-// Store is Handovers.Store. Done hears of the first try; one that failed is made again for a while.
+// Store is Handovers.Store. Done hears of the first try; one that failed is made again for a while, until the next Store
+// or Fetch for the client: a record is all that a server knows, and an older one would tell of actions that are done with.
+// An empty record only ends such tries.
 func (q *HandoverQueue) Store(r wire.Record, done func(error)) {
-	q.store(r, time.Now().Add(handoverRetry), done)
+	turn := q.turn(r.Client, !r.Empty())
+	if r.Empty() {
+		done(nil)
+		return
+	}
+	q.store(r, turn, time.Now().Add(handoverRetry), done)
 }
 
-func (q *HandoverQueue) store(r wire.Record, until time.Time, done func(error)) {
+func (q *HandoverQueue) store(r wire.Record, turn uint64, until time.Time, done func(error)) {
 	ok := q.do(r.Client, func(ctx context.Context) {
+		if !q.current(r.Client, turn) && done == nil {
+			return
+		}
 		err := q.handovers.Store(ctx, r)
-		done(err)
+		if done != nil {
+			done(err)
+		}
 		if err == nil || errors.Is(err, ErrRecordSize) || time.Now().After(until) {
+			q.end(r.Client, turn)
 			return
 		}
 		time.AfterFunc(handoverPause, func() {
 			select {
 			case <-q.done:
 			default:
-				q.store(r, until, func(error) {})
+				q.store(r, turn, until, nil)
 			}
 		})
 	})
 	if !ok {
-		done(ErrQueueFull)
+		q.end(r.Client, turn)
+		if done != nil {
+			done(ErrQueueFull)
+		}
 	}
 }
 
-// Fetch is Handovers.Fetch.
+// turn begins a Store for a client and ends the tries of those before it.
+func (q *HandoverQueue) turn(client wire.ClientID, keep bool) uint64 {
+	l := q.lane(client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turns++
+	if keep {
+		l.storing[client] = l.turns
+	} else {
+		delete(l.storing, client)
+	}
+	return l.turns
+}
+
+func (q *HandoverQueue) current(client wire.ClientID, turn uint64) bool {
+	l := q.lane(client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.storing[client] == turn
+}
+
+func (q *HandoverQueue) end(client wire.ClientID, turn uint64) {
+	l := q.lane(client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.storing[client] == turn {
+		delete(l.storing, client)
+	}
+}
+
+// Fetch is Handovers.Fetch, for a client that is here now.
 func (q *HandoverQueue) Fetch(client wire.ClientID, done func(wire.Record, error)) {
+	q.turn(client, false)
 	if !q.do(client, func(ctx context.Context) { done(q.handovers.Fetch(ctx, client)) }) {
 		done(wire.Record{Client: client}, ErrQueueFull)
 	}

@@ -26,13 +26,13 @@ type arrival struct {
 	bytes   int
 }
 
-// A census finds out which servers say nothing about a client: what the store says is in flight there is not any more.
-// Owned by the loop of its connection.
+// A census finds out which servers say nothing about a client: what the store says is in flight there is not any more. It is
+// taken when an outcome does not come for so long that a server that died meanwhile is known to be dead. Owned by the loop of
+// its connection.
 type census struct {
 	turn    uint64
 	others  int // answers to come; unknown at first, or if the bus does not know
 	answers int
-	waits   bool // for the store, which may name such servers
 }
 
 const (
@@ -50,7 +50,6 @@ func (h *handler) arrive(p *peer, synced int64) {
 	g := h.g
 	a := &arrival{turn: g.turns.Add(1), until: h.loop.Now() + arrivalPatience, others: unknown, fetched: g.cfg.Handovers == nil}
 	p.arrival, p.synced = a, synced
-	p.census = &census{turn: a.turn, others: unknown, waits: !a.fetched}
 	p.arriving.Store(true)
 	g.fetch(p)
 	h.announce(p, a.turn)
@@ -82,7 +81,7 @@ func (t *recount) Run(*transport.Loop) {
 // counted ends a census when all have answered.
 func (h *handler) counted(p *peer) {
 	c := p.census
-	if c == nil || c.waits || c.others == unknown || c.answers < c.others {
+	if c == nil || c.others == unknown || c.answers < c.others {
 		return
 	}
 	p.census = nil
@@ -149,10 +148,6 @@ func (t *fetched) Run(*transport.Loop) {
 		time.AfterFunc(fetchAgain, func() { p.h.loop.Post(&refetch{p}) })
 	} else {
 		p.h.merge(p, &t.record, "")
-		if p.census != nil {
-			p.census.waits = false
-			p.h.counted(p)
-		}
 	}
 	if p.arrival != nil {
 		p.arrival.fetched = true

@@ -50,7 +50,12 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
 	r := g.ledger.release(client, old)
-	if r.Empty() || g.cfg.Handovers == nil {
+	if g.cfg.Handovers == nil {
+		answer(r)
+		return
+	}
+	if r.Empty() {
+		g.cfg.Handovers.Store(r, func(error) {}) // what could not be written before is not true any more
 		answer(r)
 		return
 	}
