@@ -130,7 +130,7 @@ function showParts() {
 }
 
 function describe(part) {
-  if (part.name === 'redis') return part.pid ? 'between the nodes' : 'killed: the nodes talk directly'
+  if (part.name === 'redis') return part.pid ? 'between the nodes' : 'killed: nodes talk directly'
   if (!part.pid) return 'killed'
   let text = part.windows === 1 ? '1 window' : `${part.windows ?? 0} windows`
   if (part.name === `node-${node + 1}` && client.connected) text += ', this one too'
