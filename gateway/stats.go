@@ -52,7 +52,7 @@ func (g *Gateway) count(outcome string, took time.Duration) {
 	g.cfg.ActionDone(outcome, took)
 }
 
-// Stats sums up. Any goroutine may call it once the loops run.
+// Stats sums up. Any goroutine may call it once the loops run. Its cost grows with the clients that are remembered.
 func (g *Gateway) Stats() Stats {
 	s := Stats{
 		Counts:     g.hub.Counts(),

@@ -76,7 +76,7 @@ type gossipCounts struct {
 
 // overview looks at the cluster now.
 func (n *node) overview() *overview {
-	connections := int(n.gateway.Stats().Members)
+	connections := n.gateway.Connected()
 	self := nodeOverview{
 		ID: "server:" + n.config.ID, Self: true, Release: releaseName(), Connections: connections,
 		Load: percent(connections, connectionLimit(n.config.MaxConnections)), Draining: n.draining.Load(), Since: n.start,

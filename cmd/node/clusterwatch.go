@@ -70,7 +70,7 @@ func (w *watcher) look(now time.Time) {
 	h := &busHealth{state: state}
 	if n.members != nil {
 		n.members.SetBus(state)
-		connections := int(n.gateway.Stats().Members)
+		connections := n.gateway.Connected()
 		n.members.SetLoad(connections, percent(connections, connectionLimit(n.config.MaxConnections)))
 		view := n.members.View()
 		h.cutOff = w.cutOff(now, state, view)

@@ -201,7 +201,7 @@ func (n *node) drain() {
 	n.draining.Store(true)
 	n.cluster.draining()
 	n.log.Info("Logux proxy is stopping", zap.Duration("grace", c.DrainGrace), zap.Duration("drain", c.DrainTime),
-		zap.Int64("clients", n.gateway.Stats().Members))
+		zap.Int("clients", n.gateway.Connected()))
 	time.Sleep(c.DrainGrace)
 	n.server.StopAccepting()
 	ctx, cancel := context.WithTimeout(context.Background(), c.DrainTime+drainMargin)
@@ -216,7 +216,7 @@ func (n *node) drain() {
 // waitOutcomes waits until the back-end has answered what clients had asked before they went, or ctx ends: the outcomes
 // are for the nodes where they are now.
 func (n *node) waitOutcomes(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for n.gateway.Stats().Open > 0 {
 		select {
