@@ -17,7 +17,7 @@ type RebalanceConfig struct {
 }
 
 // RebalanceEvery is the time between two calls of Step. When calls are late, fewer clients go.
-const RebalanceEvery = 250 * time.Millisecond
+const RebalanceEvery = 100 * time.Millisecond
 
 // Times and sizes of rebalancing.
 const (

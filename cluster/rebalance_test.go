@@ -137,7 +137,7 @@ func TestRebalanceWhileClientsCome(t *testing.T) {
 	now := epoch
 	for own := range 20_000 {
 		now = now.Add(RebalanceEvery)
-		old := max(own-11, 0) * 300 // nearly three seconds
+		old := max(own-29, 0) * 300 // nearly three seconds
 		if n := r.Step(now, own*300, []Member{well(ids[0], 0), well(ids[1], old), well(ids[2], old)}); n != 0 {
 			t.Fatalf("%d of %d clients are to go; the others had %d", n, own*300, old)
 		}
@@ -170,7 +170,7 @@ func TestRebalanceRate(t *testing.T) {
 			for k := i; k < len(all) && all[k].at.Sub(all[i].at) < time.Second; k++ {
 				sum += all[k].n
 			}
-			if most := rate + max(rate/4, 1); sum > most {
+			if most := rate + max(rate/10, 1); sum > most {
 				t.Fatalf("rate %d: %d clients within a second", rate, sum)
 			}
 		}
@@ -336,7 +336,7 @@ func TestRebalanceConverges(t *testing.T) {
 	}
 	for name, balancer := range balancers {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(10) {
+			for seed := range uint64(6) {
 				random := rand.New(rand.NewPCG(seed, 11))
 				var counts []int
 				for range 2 + random.IntN(6) {
@@ -372,7 +372,7 @@ func (s *rebalanceSim) counts() (all []int) {
 
 // Property: servers come and go at random times; nobody closes anything until some time after, and at last all are inside the margin.
 func TestRebalanceWhileServersComeAndGo(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 12))
 		s := newRebalanceSim(seed, []int{1000, 1200, 900})
 		for range 6 {

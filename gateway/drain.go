@@ -11,10 +11,10 @@ import (
 
 // Times of draining.
 const (
-	drainStep  = 50 * time.Millisecond
+	drainStep  = 20 * time.Millisecond
 	drainCount = time.Second // between two counts of who is left, which looks at all
 	// drainHaste is how much faster than evenly clients are closed after the server was held up.
-	drainHaste = 1.08
+	drainHaste = 1.05
 )
 
 // Drain closes all connections with 1012, spread evenly over the given time: each when it has nothing in flight, or
