@@ -49,8 +49,12 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 		g.zombies.Add(1)
 		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
-	r := g.ledger.release(client, old)
+	r, start := g.ledger.release(client, old)
+	if start != nil {
+		start.run()
+	}
 	if g.cfg.Handovers == nil {
+		g.ledger.kept(&r)
 		answer(r)
 		return
 	}
@@ -64,6 +68,8 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 	g.cfg.Handovers.Store(r, func(err error) {
 		if err != nil {
 			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(client)), zap.Error(err))
+		} else {
+			g.ledger.kept(&r)
 		}
 		answer(r)
 	})

@@ -106,9 +106,9 @@ func (j *job) asOutcome() wire.Outcome {
 }
 
 // release gives a client to another server, where it has connected; old is its connection here or nil. What did not
-// begin is forgotten, since the client sends it again there, and so is what is settled. Other actions stay, and their
-// outcomes are away.
-func (l *ledger) release(id wire.ClientID, old *peer) wire.Record {
+// begin is forgotten, since the client sends it again there. What is settled stays until it is kept elsewhere. Other actions
+// stay, and their outcomes are away: those that run and those that were claimed, the first of which may be to start now.
+func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job) {
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
@@ -117,7 +117,7 @@ func (l *ledger) release(id wire.ClientID, old *peer) wire.Record {
 	}
 	c := s.clients[id]
 	if c == nil {
-		return wire.Record{Client: id}
+		return wire.Record{Client: id}, nil
 	}
 	s.forgetSubscriptionsLocked(c)
 	c.peer, c.moved = nil, true
@@ -133,16 +133,35 @@ func (l *ledger) release(id wire.ClientID, old *peer) wire.Record {
 		}
 		j = next
 	}
-	r := s.recordLocked(c, l.life)
+	r = s.recordLocked(c, l.life)
 	for j := c.first; j != nil; {
 		next := j.next
-		if j.state == jobSettled || j.state == jobElsewhere {
+		if j.state == jobElsewhere {
 			s.forgetLocked(j)
 		}
 		j = next
 	}
+	start = s.nextLocked(c)
 	s.dropIfDoneLocked(c)
-	return r
+	return r, start
+}
+
+// kept says that what release returned is in the store: what is settled is forgotten here. Until then the next server to ask
+// hears of it, for the one that asked first may have lost the client before it heard.
+func (l *ledger) kept(r *wire.Record) {
+	s := l.shard(r.Client)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[r.Client]
+	if c == nil || !c.moved {
+		return
+	}
+	for i := range r.Outcomes {
+		if j := s.jobs[r.Outcomes[i].ID]; j != nil && j.state == jobSettled {
+			s.forgetLocked(j)
+		}
+	}
+	s.dropIfDoneLocked(c)
 }
 
 // published says that the outcome of a job whose client moved has been published. The job is forgotten, unless the client
@@ -382,13 +401,13 @@ type absence struct {
 	since time.Time
 }
 
-// absences lists actions in flight elsewhere of the clients that are here.
+// absences lists actions in flight elsewhere of the clients that are here, or have actions here that wait for them.
 func (l *ledger) absences() (all []absence) {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
 		for _, c := range s.clients {
-			if c.elsewhere == 0 || c.peer == nil {
+			if c.elsewhere == 0 || c.peer == nil && c.waiting == 0 {
 				continue
 			}
 			for j := c.first; j != nil; j = j.next {
