@@ -89,7 +89,7 @@ func (n *clusterNode) tryRedis() error {
 	if err == nil {
 		return nil
 	}
-	text := strings.NewReplacer("cluster: trying Redis ", "", cluster.ErrRefused.Error()+": ", "").Replace(err.Error())
+	text := strings.NewReplacer("cluster: trying Redis ", "", cluster.ErrRefused.Error()+": ", "", "\n", "; ").Replace(err.Error())
 	if !errors.Is(err, cluster.ErrRefused) {
 		n.config.Warnings = append(n.config.Warnings, Warning{
 			"Redis does not answer: " + text,

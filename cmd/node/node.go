@@ -182,6 +182,7 @@ func (n *node) Run(ctx context.Context) error {
 		err = nil // a signal, not a failure
 		n.drain()
 	}
+	n.cluster.draining()
 	stopControl()
 	stopServer()
 	// Before the back-end's client: what it gives up then is no outcome of ours. Another node asks for it.
