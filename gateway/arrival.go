@@ -37,10 +37,9 @@ type census struct {
 
 const (
 	unknown = -1
-	// arrivalPatience is how long actions wait for answers that are known to come, and arrivalGlance how long they wait
-	// when it is not known how many come.
+	// arrivalPatience is how long actions wait for answers. While the bus does not know how many come they always wait that
+	// long: an answer that is missed may be an action that is processed twice.
 	arrivalPatience = time.Second
-	arrivalGlance   = 200 * time.Millisecond
 	// fetchAgain is the time between two tries to read the record of a client while the store is away.
 	fetchAgain = time.Second
 )
@@ -112,7 +111,7 @@ type announced struct {
 }
 
 // Run implements transport.Task.
-func (t *announced) Run(l *transport.Loop) {
+func (t *announced) Run(*transport.Loop) {
 	p := t.p
 	if c := p.census; c != nil && c.turn == t.turn {
 		c.others = t.others
@@ -123,11 +122,7 @@ func (t *announced) Run(l *transport.Loop) {
 		return
 	}
 	a.others = t.others
-	if t.others == unknown {
-		a.until = min(a.until, l.Now()+arrivalGlance)
-		t.p.rearm()
-	}
-	t.p.h.arrived(t.p)
+	p.h.arrived(p)
 }
 
 // fetched brings what the store knows.
