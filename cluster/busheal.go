@@ -232,10 +232,8 @@ func (o *origin) page(p *page, envelopes []*wire.Envelope) *want {
 		counter = &b.stats.replayed
 	}
 	for _, e := range envelopes {
-		if b.topics.interested(e) {
-			if o.replayLocked(e) {
-				counter.Add(1)
-			}
+		if o.replayLocked(e) {
+			counter.Add(1)
 		}
 	}
 	if p.from > o.cover.to || p.from < o.cover.from {

@@ -235,9 +235,12 @@ func (b *Bus) arrange(owners [partitions]string, start func(*redisNode)) {
 // move makes l the layout. What moves is subscribed anew, and what old owners may not have published is
 // published again.
 func (b *Bus) move(old, l *layout, moves []uint8) {
+	var concerned []*redisNode
 	for _, n := range l.nodes {
 		if slices.ContainsFunc(moves, func(p uint8) bool { return l.owner[p] == n }) {
+			n.partitionLeft(1) // it does not settle before its topics are known
 			n.unsettle()
+			concerned = append(concerned, n)
 		}
 	}
 	b.moving.Lock()
@@ -258,6 +261,9 @@ func (b *Bus) move(old, l *layout, moves []uint8) {
 	}
 	for _, p := range moves {
 		b.topics.move(p, old.owner[p], l.owner[p])
+	}
+	for _, n := range concerned {
+		n.partitionLeft(-1)
 	}
 	for _, n := range l.nodes {
 		n.trySettle()

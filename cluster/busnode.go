@@ -26,6 +26,8 @@ type redisNode struct {
 	lag       atomic.Int64               // milliseconds that the last envelope took
 	roundTrip atomic.Int64               // nanoseconds that the last own heartbeat took
 
+	confirmations atomic.Uint64 // of joins
+
 	mu struct {
 		sync.Mutex
 		settled bool      // everything that was ever joined is subscribed
@@ -95,7 +97,15 @@ func (n *redisNode) trySettle() {
 	}
 }
 
-// partitionLeft says that Redis ended a subscription because the partition goes to another server.
+// changes reports whether partitions move from here or to here.
+func (n *redisNode) changes() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.moving > 0
+}
+
+// partitionLeft says that Redis ended a subscription because the partition goes to another server, that it arrived (-1), or
+// that partitions are about to come here.
 func (n *redisNode) partitionLeft(by int) {
 	n.mu.Lock()
 	n.mu.moving += by

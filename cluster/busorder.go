@@ -23,6 +23,9 @@ type parkedEnvelope struct {
 
 // arriveLocked takes a copy that came through n in its turn.
 func (o *origin) arriveLocked(n *redisNode, e *wire.Envelope, size int) {
+	if v := o.views[n]; v != nil {
+		v.noteFirst(n, e.Seq)
+	}
 	if !o.seen.add(e.Seq) {
 		o.bus.stats.duplicates.Add(1)
 		if i, found := o.findLocked(e.Seq); found {
@@ -134,6 +137,9 @@ func (o *origin) unparkAllLocked() {
 // it waits for nothing.
 func (o *origin) replayLocked(e *wire.Envelope) bool {
 	if o.seen.add(e.Seq) {
+		if !o.missedLocked(e) {
+			return false
+		}
 		o.receiveLocked(e)
 		return true
 	}

@@ -62,6 +62,10 @@ type view struct {
 	heard time.Time // the last heartbeat
 	upTo  uint64    // all its envelopes through this Redis up to here have come, if whole
 	whole bool      // nothing is missing in what comes
+
+	confirmation uint64  // the number of the last that was noted
+	firsts       []first // in the order of coming
+	forgotten    uint64  // up to this number they were dropped
 }
 
 // A span are the seqs in (from, to].
@@ -282,6 +286,9 @@ func (o *origin) markLocked(now time.Time) {
 	o.marks = append(o.marks, mark{now, have})
 	for len(o.marks) > 1 && now.Sub(o.marks[1].at) > o.bus.cfg.silence() {
 		o.marks = o.marks[1:]
+	}
+	for _, v := range o.views { // a healing begins there
+		v.forgetFirsts(o.marks[0].seq)
 	}
 }
 

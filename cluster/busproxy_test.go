@@ -70,14 +70,12 @@ func (p *proxy) carry(to, from net.Conn, back bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		if back {
-			p.mu.Lock()
-			stalled, subscribed := p.stalled, p.conns[to]
-			p.mu.Unlock()
-			if subscribed {
-				<-stalled
-			}
+			p.waits(to) // and Redis' buffer fills
 		}
 		n, err := from.Read(buf)
+		if back {
+			p.waits(to)
+		}
 		if !back && bytes.Contains(buf[:n], []byte("subscribe")) {
 			p.mu.Lock()
 			p.conns[from] = true
@@ -91,6 +89,16 @@ func (p *proxy) carry(to, from net.Conn, back bool) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// waits until a connection is not stalled.
+func (p *proxy) waits(conn net.Conn) {
+	p.mu.Lock()
+	stalled, subscribed := p.stalled, p.conns[conn]
+	p.mu.Unlock()
+	if subscribed {
+		<-stalled
 	}
 }
 

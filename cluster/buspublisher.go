@@ -260,7 +260,8 @@ func (p *publisher) allListen(listeners *redis.MapStringIntCmd) bool {
 	for _, count := range listeners.Val() {
 		n += count
 	}
-	return n > int64(len(*p.node.bus.peers.Load()))
+	mesh := p.node.bus.cfg.Mesh
+	return n > 0 && (mesh == nil || n > int64(len(mesh.Peers())))
 }
 
 // exec sends commands and returns the seq up to which Redis took everything. It does not matter whether Redis likes last,

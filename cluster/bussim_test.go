@@ -18,6 +18,7 @@ import (
 // joins and leaves channels: while it has joined one it has to get every envelope of it once, and in order.
 type simulation struct {
 	t      *testing.T
+	seed   uint64
 	random *rand.Rand
 	a, b   *Bus
 	wires  []*simRedis
@@ -124,7 +125,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		t.Fatal(err)
 	}
 	s := &simulation{
-		t: t, random: rand.New(rand.NewPCG(seed, 3)), channels: make(map[string]*simChannel),
+		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 3)), channels: make(map[string]*simChannel),
 		on: make(map[int][]string), want: make(map[int]bool), came: make(map[int]bool),
 	}
 	for _, name := range simChannels {
@@ -426,9 +427,9 @@ func (s *simulation) run() (healed int64) {
 	stats := s.a.Stats()
 	switch err := s.check(); {
 	case err != nil:
-		s.t.Error(err)
+		s.t.Errorf("seed %d: %v", s.seed, err)
 	case stats.Healing != 0:
-		s.t.Errorf("it does not end: %+v", stats)
+		s.t.Errorf("seed %d: it does not end: %+v", s.seed, stats)
 	}
 	return stats.Healed
 }
@@ -438,9 +439,6 @@ func TestBusSimulation(t *testing.T) {
 	healed := int64(0)
 	for seed := range uint64(seeds) {
 		bubble(t, func(t *testing.T) { healed += newSimulation(t, seed).run() })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
 	}
 	if healed < seeds {
 		t.Errorf("only %d healings in %d seeds: the simulation breaks too little", healed, seeds)

@@ -42,6 +42,8 @@ type subscription struct {
 	lingers bool
 	owed    bool // its subscriber is not whole without it
 	odd     bool // when it was last looked at, it had not what it needs
+	// confirmation is the number of the one that the join got, on its server of Redis; 0: it got none.
+	confirmation uint64
 	// waiting are to be called when the subscription is confirmed.
 	waiting []func(error)
 }
@@ -56,6 +58,9 @@ const (
 )
 
 func (s *subscription) wanted() bool { return s.joins > 0 || s.lingers }
+
+// promised reports whether somebody was told that something will come; who only lingers was.
+func (s *subscription) promised() bool { return s.joins == 0 || int(s.joins) > len(s.waiting) }
 
 type lingerer struct {
 	placed
@@ -234,6 +239,9 @@ func (t *topics) confirmed(by *subscriber, topic string) (orphan bool) {
 	}
 	sub.state = held
 	by.present.Add(1)
+	if !sub.promised() { // else something may have been missed since
+		sub.confirmation = by.node.confirmations.Add(1)
+	}
 	t.payLocked(sub, by)
 	waiting := sub.waiting
 	sub.waiting = nil
@@ -338,6 +346,9 @@ func (t *topics) reset(p uint8, from *redisNode, to *subscriber) {
 		if before != nil && (sub.state == held || sub.state == leaving) {
 			before.present.Add(-1)
 		}
+		if from != nil {
+			sub.confirmation = 0
+		}
 		sub.state, sub.owed = absent, false
 		switch {
 		case !sub.wanted():
@@ -404,18 +415,16 @@ func (t *topics) standing(topic placed) standing {
 	return uncertain
 }
 
-// interested reports whether this server listens to one of e's topics.
-func (t *topics) interested(e *wire.Envelope) bool {
-	for _, topic := range e.Topics() {
-		s := &t.stripes[partitionOf(topic)]
-		s.mu.Lock()
-		sub := s.topics[topic]
-		s.mu.Unlock()
-		if sub != nil {
-			return true
-		}
+// interest reports whether this server listens to a topic, and since which confirmation; 0 is before all of them.
+func (t *topics) interest(topic wire.Topic, p uint8) (confirmation uint64, interested bool) {
+	s := &t.stripes[p]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.topics[topic]
+	if sub == nil || !sub.promised() {
+		return 0, false
 	}
-	return false
+	return sub.confirmation, true
 }
 
 // brings reports whether n is to bring what is published on a topic of a partition of its own.

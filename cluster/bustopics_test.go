@@ -50,14 +50,13 @@ func TestBusJoinIsConfirmed(t *testing.T) {
 	waitState(t, BusOK, s)
 	goOn := p.stall()
 	defer goOn()
-	// What Redis said before the stall may still come through.
 	var done atomic.Int32
 	for i := range 3 {
 		topic := wire.ChannelTopic(fmt.Sprint("x", i))
 		s.bus.Join(topic, func(error) { done.Add(1) })
 		eventually(t, "Redis has it", func() bool { return slices.Contains(subscribed(r), "logux:"+string(topic)) })
 	}
-	if n := done.Load(); n > 1 {
+	if n := done.Load(); n > 0 {
 		t.Errorf("%d joins were done before the confirmation came", n)
 	}
 	goOn()
