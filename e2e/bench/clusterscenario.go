@@ -205,6 +205,8 @@ func clusterRedis(b *bench, m *measurement) {
 		acting bool // clients' own actions, which go to nobody
 	}{
 		{name: "channel", g: gathering{channels: clients / 2, at: func(i int) int { return i % 2 }, channel: func(i int) int { return i / 2 }}},
+		// No node knows what others listen to.
+		{name: "channel_here", g: gathering{channels: clients / 2, at: here, channel: func(i int) int { return i / 2 }}},
 		{name: "client_here", g: gathering{channels: clients, at: here, channel: func(i int) int { return i }, direct: true}, free: true},
 		{name: "client_elsewhere", g: gathering{channels: clients, at: there, channel: func(i int) int { return i }, direct: true}},
 		{name: "own", g: gathering{at: func(i int) int { return i % 2 }, channel: func(int) int { return -1 }}, free: true, acting: true},
