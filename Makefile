@@ -5,7 +5,7 @@ PACKAGES = $$(go list ./... | grep -v /e2e)
 RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race fuzz bench lint readme e2e demo ci clean
+.PHONY: build test install unit race fuzz bench lint readme e2e demo deploy rehearsal ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -32,6 +32,12 @@ bench: ## benchmarks beside hot code, then the load test
 
 lint: ## formatting, vet and linters with the arrows between packages
 	test -z "$$(gofmt -l .)" && go vet ./... && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
+
+deploy: install ## rolling restart and scale-out with ten thousand clients, some minutes
+	DEPLOY_LOAD=D go test -count=1 -timeout 15m -v ./e2e/deploy
+
+rehearsal: ## two nodes become five behind HAProxy and two again, five minutes; draws docs/rehearsal.svg
+	e2e/install.sh rehearsal && PATH="$$PATH:/usr/sbin" go test -tags rehearsal -run '^TestRehearsal$$' -count=1 -timeout 15m -v ./e2e/rehearsal -args -picture "$(CURDIR)/docs/rehearsal.svg"
 
 readme: ## write the settings table of the README again
 	go test ./cmd/node -run TestReadme -update

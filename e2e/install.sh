@@ -3,19 +3,16 @@
 #
 #   e2e/install.sh demo   the npm packages of the demo page; Redis from Debian's packages, where that needs no password
 #   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
+#   e2e/install.sh rehearsal   Redis and HAProxy from Debian's packages
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 case "${1-}" in
-  demo | test) ;;
-  *) die "usage: $0 demo|test" ;;
+  demo | test | rehearsal) ;;
+  *) die "usage: $0 demo|test|rehearsal" ;;
 esac
-
-command -v node >/dev/null || die "Node.js 20 or newer is needed: https://nodejs.org"
-command -v npm >/dev/null || die "npm is needed; it comes with Node.js"
-node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node.js $(node --version) is too old; 20 or newer is needed"
 
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
 debian() { # packages…
@@ -23,6 +20,21 @@ debian() { # packages…
   say "installing $*"
   $sudo apt-get update -q >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@" >&2
 }
+
+if [ "$1" = rehearsal ]; then
+  missing=
+  command -v redis-server >/dev/null || missing="$missing redis-server"
+  PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+  if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086 # words on purpose
+    debian $missing || die "please install:$missing"
+  fi
+  exit
+fi
+
+command -v node >/dev/null || die "Node.js 20 or newer is needed: https://nodejs.org"
+command -v npm >/dev/null || die "npm is needed; it comes with Node.js"
+node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node.js $(node --version) is too old; 20 or newer is needed"
 
 if [ "$1" = test ]; then
   missing=

@@ -162,6 +162,37 @@ func TestDrainWithoutTheBackend(t *testing.T) {
 	f.Judge()
 }
 
+// A node ends in time while Redis hangs, and the others have what its clients sent.
+func TestDrainWithoutRedis(t *testing.T) {
+	together(t)
+	redis := fleet.StartRedis(t, "127.0.0.1")
+	l := small.load
+	f := fleet.New(t, fleet.Options{
+		Program: *program, Nodes: 3, Redis: func(int) string { return redis.URL() }, Load: l, Seed: seed,
+		Settings: fleet.Settings{"LOGUX_DRAIN_GRACE": "100ms", "LOGUX_DRAIN_TIME": "1s"},
+	})
+	f.Crowd.Act(true)
+	f.Pass(time.Second)
+	redis.Stop()
+	for _, n := range f.Nodes {
+		fleet.Await(t, n.Name+" misses Redis", func() bool { return n.Bus() != "ok" })
+	}
+	n := f.Nodes[0]
+	f.Crowd.Serve(f.Targets(f.Nodes[1:]...)...)
+	at := time.Now()
+	n.Term()
+	n.AwaitEnd()
+	n.TakenForDead() // what it left behind about its clients could not be written
+	t.Logf("%s ended after %v", n.Name, time.Since(at).Round(time.Millisecond))
+	if of.timed && time.Since(at) > 6100*time.Millisecond {
+		t.Errorf("it took %v", time.Since(at))
+	}
+	f.Pass(time.Second)
+	redis.Continue()
+	f.AwaitMembers(f.Nodes[1:]...)
+	f.Judge()
+}
+
 // A second signal ends a node that drains for an hour at once.
 func TestSecondSignal(t *testing.T) {
 	together(t)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -39,9 +40,10 @@ const (
 type Client struct {
 	// Static
 	ID    string // client ID
-	index int64  // in the crowd
 	node  string // node ID
 	crowd *Crowd
+
+	rank atomic.Int64 // among those that may be connected; see Crowd.Present
 
 	// Owned by the goroutine of run
 	tries int
@@ -79,7 +81,7 @@ func (p *pending) id(node string) string { return fmt.Sprintf("%d %s 0", p.ms, n
 // run lives until ctx ends.
 func (c *Client) run(ctx context.Context, r *rand.Rand) {
 	for ctx.Err() == nil {
-		if c.index < c.crowd.present.Load() {
+		if c.present() {
 			c.live(ctx, r)
 		} else {
 			c.tries = 0

@@ -53,7 +53,7 @@ type Crowd struct {
 
 	acting  atomic.Bool
 	marks   atomic.Int64
-	present atomic.Int64 // how many of the clients want to be connected, the first of them
+	present atomic.Int64 // how many of the clients want to be connected, those with lower ranks
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -68,7 +68,8 @@ type Crowd struct {
 func NewCrowd(record *history.Recorder, load Load, seed uint64) *Crowd {
 	c := &Crowd{Record: record, load: load, seed: seed, http: http.Client{Timeout: 30 * time.Second}, vanished: make(map[net.Conn]bool)}
 	for i := range load.Clients {
-		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), index: int64(i), crowd: c}
+		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), crowd: c}
+		client.rank.Store(int64(i))
 		client.node = client.ID + ":t"
 		if i < load.Clients-load.Idle {
 			client.wanted = []string{c.channel(i % load.Channels)}
@@ -95,8 +96,25 @@ func (c *Crowd) Behind(addr string) {
 	c.front = addr
 }
 
-// Present lets just the first n clients be connected. Those that go say goodbye when they have nothing under way.
-func (c *Crowd) Present(n int) { c.present.Store(int64(n)) }
+// Present lets just n clients be connected. Those that go are chosen at random among the idle ones, as long as there are any, and say goodbye when they have
+// nothing under way. One goroutine may call it.
+func (c *Crowd) Present(n int) {
+	before, active := int(c.present.Load()), c.load.Clients-c.load.Idle
+	if n < before && before > active {
+		here := make([]*Client, 0, before)
+		for _, client := range c.clients[active:] {
+			if client.rank.Load() < int64(before) {
+				here = append(here, client)
+			}
+		}
+		for i, k := range rand.New(rand.NewPCG(c.seed, uint64(n))).Perm(len(here)) {
+			here[i].rank.Store(int64(active + k))
+		}
+	}
+	c.present.Store(int64(n))
+}
+
+func (c *Client) present() bool { return c.rank.Load() < c.crowd.present.Load() }
 
 // sendAway closes the connections of clients that are not to be present.
 func (c *Crowd) sendAway(ctx context.Context) {
@@ -108,8 +126,8 @@ func (c *Crowd) sendAway(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, client := range c.clients[c.present.Load():] {
-			if client.settled() {
+		for _, client := range c.clients {
+			if !client.present() && client.settled() {
 				client.Drop(Close)
 			}
 		}
@@ -157,7 +175,7 @@ func (c *Crowd) Act(on bool) { c.acting.Store(on) }
 
 // Settled reports whether every client that is to be present is connected and subscribed and has no action that is not acknowledged.
 func (c *Crowd) Settled() bool {
-	return !slices.ContainsFunc(c.clients[:c.present.Load()], func(c *Client) bool { return !c.settled() })
+	return !slices.ContainsFunc(c.clients, func(c *Client) bool { return c.present() && !c.settled() })
 }
 
 // Connected is how many clients are.
