@@ -10,8 +10,12 @@ import (
 // A client waits for its synced only so long. An action whose outcome takes longer is claimed: written where another
 // server finds it if this one dies, and acknowledged after that.
 
-// claim makes actions safe that would have to be acknowledged now.
+// claim makes actions safe that would have to be acknowledged now. While the client arrives the ledger does not know them
+// yet; they are asked for again.
 func (h *handler) claim(p *peer, ids []wire.ActionID) {
+	if p.arrival != nil {
+		return
+	}
 	claims, settled := h.g.ledger.claim(p, ids)
 	for _, id := range settled {
 		h.acknowledge(p, id)
