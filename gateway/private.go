@@ -25,7 +25,7 @@ type private struct {
 // privates are those that a client did not confirm, in the order in which it gets them. Owned by its loop.
 type privates struct {
 	first, last *private
-	n, bytes    int
+	n, bytes    int32
 }
 
 // Bounds of what is remembered for a client that does not confirm. More is published at once.
@@ -42,7 +42,7 @@ func (f *fanout) privateOf(p *peer) *private {
 // enqueuePrivate gives the client an action that was not published.
 func (p *peer) enqueuePrivate(one *private) {
 	l := &p.privates
-	if p.closed || p.conn.Closing() || l.n >= maxPrivates || l.n > 0 && l.bytes+one.out.Size() > maxPrivateBytes {
+	if p.closed || p.conn.Closing() || l.n >= maxPrivates || l.n > 0 && int(l.bytes)+one.out.Size() > maxPrivateBytes {
 		p.giveAway(one)
 		p.enqueue(delivery{out: one.out})
 		return
@@ -54,7 +54,7 @@ func (p *peer) enqueuePrivate(one *private) {
 	}
 	l.last = one
 	l.n++
-	l.bytes += one.out.Size()
+	l.bytes += int32(one.out.Size()) // a single large one, of a message's size, is far from the end of an int32
 	p.enqueue(delivery{out: one.out, private: one})
 }
 
@@ -63,7 +63,7 @@ func (p *peer) confirmPrivates(added int64) {
 	l := &p.privates
 	for l.first != nil && l.first.added != 0 && l.first.added <= added {
 		l.n--
-		l.bytes -= l.first.out.Size()
+		l.bytes -= int32(l.first.out.Size())
 		l.first = l.first.next
 	}
 	if l.first == nil {
