@@ -147,6 +147,25 @@ func (n *clusterNode) draining() {
 	}
 }
 
+// leaveTime is how long a node that is late says goodbye.
+const leaveTime = 400 * time.Millisecond
+
+// leave says goodbye to the others out of turn.
+func (n *clusterNode) leave() {
+	if n == nil || n.members == nil {
+		return
+	}
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		n.members.Leave()
+	}()
+	select {
+	case <-said:
+	case <-time.After(leaveTime):
+	}
+}
+
 // abandon gives back what a failed start opened.
 func (n *clusterNode) abandon() error {
 	var err error

@@ -183,17 +183,43 @@ func (n *node) Run(ctx context.Context) error {
 		n.drain()
 	}
 	n.cluster.draining()
-	stopControl()
-	stopServer()
-	// Before the back-end's client: what it gives up then is no outcome of ours. Another node asks for it.
-	stopCluster()
-	stopSweep()
-	stopGivingBack()
-	n.backend.Close()
-	stopAdmin()
-	running.Wait()
-	n.log.Info("Logux proxy stopped")
+	stopped := n.stopWithin(stopTime, func() {
+		stopControl()
+		stopServer()
+		// Before the back-end's client: what it gives up then is no outcome of ours. Another node asks for it.
+		stopCluster()
+		stopSweep()
+		stopGivingBack()
+		n.backend.Close()
+		stopAdmin()
+		running.Wait()
+	})
+	if stopped {
+		n.log.Info("Logux proxy stopped")
+	}
 	return err
+}
+
+// stopTime is what everything gets to stop once the clients are gone. With drainMargin it is a little less than the five
+// seconds beyond the drain after which an orchestrator may kill the process.
+const stopTime = 2500 * time.Millisecond
+
+// stopWithin does stop, and reports whether it ended in time. If not, the process ends all the same: Redis or the back-end
+// hangs, and what could not be told to it now is as if the node had been killed. The other nodes hear the goodbye.
+func (n *node) stopWithin(limit time.Duration, stop func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		stop()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(limit):
+		n.log.Warn("Logux proxy stopped without having told everything to Redis or the other nodes")
+		n.cluster.leave()
+		return false
+	}
 }
 
 // drain lets the clients go.
