@@ -61,13 +61,13 @@ func (r *rebalancing) step(ctx context.Context) {
 		r.Shed(now, closed)
 		r.closed += closed
 	}
-	n.looks.state.Store(int64(r.State()))
-	n.looks.target.Store(int64(r.Target()))
 	r.tell(now, clients)
 }
 
-// tell logs the beginning and the end.
+// tell tells the metrics how it stands, and the log of the beginning and the end.
 func (r *rebalancing) tell(now time.Time, clients int) {
+	r.n.looks.state.Store(int64(r.State()))
+	r.n.looks.target.Store(int64(r.Target()))
 	working := r.State() == cluster.RebalanceSheds || r.State() == cluster.RebalanceWaits
 	log := r.n.log
 	switch {
