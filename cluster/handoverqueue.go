@@ -216,15 +216,17 @@ func (q *HandoverQueue) Confirm(client wire.ClientID, ids []wire.ActionID) {
 	})
 }
 
-// Settle is Handovers.Settle: done gets the outcome to give to the client.
-func (q *HandoverQueue) Settle(client wire.ClientID, o wire.Outcome, done func(wire.Outcome)) {
+// Settle is Handovers.Settle: done gets the outcome to give to the client, and whether the store has it.
+func (q *HandoverQueue) Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome, stored bool)) {
 	if !q.do(client, func(ctx context.Context) {
-		if kept, ok, err := q.handovers.Settle(ctx, client, o); ok && err == nil {
+		kept, ok, err := q.handovers.Settle(ctx, client, o)
+		stored := ok && err == nil
+		if stored {
 			o = kept
 		}
-		done(o)
+		done(o, stored)
 	}) {
-		done(o)
+		done(o, false)
 	}
 }
 

@@ -130,15 +130,17 @@ func (g *Gateway) follow(n news) {
 // at another server, onto the bus.
 func (g *Gateway) tellElsewhere(j *job, out *wire.Outgoing, a away) {
 	client := j.client.id
-	publish := func(o wire.Outcome) {
+	publish := func(o wire.Outcome, stored bool) {
 		if a.moved {
 			g.tellServers(wire.KindOutcome, client, &wire.Note{Server: g.cfg.Life, Outcomes: []wire.Outcome{o}})
-			g.ledger.published(j)
+			if stored { // else the server that asks next may be the first to hear it
+				g.ledger.published(j)
+			}
 		}
 	}
 	o := wire.Outcome{ID: j.action.ID, Action: wire.AppendAction(nil, out.Action)}
 	if g.cfg.Handovers == nil {
-		publish(o)
+		publish(o, true)
 		return
 	}
 	g.cfg.Handovers.Settle(client, o, publish)
