@@ -159,7 +159,7 @@ func (p *play) run() {
 		p.Crowd.Present(wanted(at))
 		if p.gone != nil && p.gone.Ended() {
 			p.gone.AwaitEnd() // looks how it ended
-			p.say("%s has ended", p.gone.Name)
+			p.say("%s is gone", p.gone.Name)
 			p.lb.Remove(p.gone)
 			p.Drop(p.gone)
 			p.gone = nil

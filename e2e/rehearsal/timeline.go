@@ -116,8 +116,12 @@ func (l *Timeline) SVG(title string) string {
 	fmt.Fprintf(&b, `<path d="M%d %dh24" stroke="#000" stroke-dasharray="4 3"/><text x="%d" y="%d">clients that want to be connected</text>`+"\n",
 		left+len(l.Nodes)*90, height-18, left+len(l.Nodes)*90+30, height-14)
 	for i, e := range l.Events {
-		fmt.Fprintf(&b, `<path d="M%.1f %dV%d" stroke="#555" stroke-dasharray="2 2"/><text x="%.1f" y="%d" font-size="10" fill="#333">%s</text>`+"\n",
-			x(e.At), top-12, height-bottom, x(e.At)+3, top-4+i%3*11, e.Text)
+		at, anchor := x(e.At)+3, "start"
+		if at > width-90 {
+			at, anchor = at-6, "end"
+		}
+		fmt.Fprintf(&b, `<path d="M%.1f %dV%d" stroke="#555" stroke-dasharray="2 2"/><text x="%.1f" y="%d" text-anchor="%s" font-size="10" fill="#333">%s</text>`+"\n",
+			x(e.At), top-12, height-bottom, at, top-4+i%3*11, anchor, e.Text)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
