@@ -5,7 +5,7 @@ PACKAGES = $$(go list ./... | grep -v /e2e)
 RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race fuzz bench lint readme e2e demo deploy rehearsal ci clean
+.PHONY: build test install unit race fuzz bench lint readme e2e demo faults deploy rehearsal ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -32,6 +32,11 @@ bench: ## benchmarks beside hot code, then the load test
 
 lint: ## formatting, vet and linters with the arrows between packages
 	test -z "$$(gofmt -l .)" && go vet ./... && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
+
+FAULT_ROUNDS ?= 20
+FAULT_LOAD ?= A
+faults: install ## each fault FAULT_ROUNDS (20) times under load FAULT_LOAD (A: 3,000 clients, or S), some hours
+	FAULT_ROUNDS=$(FAULT_ROUNDS) FAULT_LOAD=$(FAULT_LOAD) go test -count=1 -timeout 24h -v ./e2e/faults
 
 deploy: install ## rolling restart and scale-out with ten thousand clients, some minutes
 	DEPLOY_LOAD=D go test -count=1 -timeout 15m -v ./e2e/deploy
