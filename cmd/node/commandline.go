@@ -162,16 +162,21 @@ func defaultText(flag *kong.Flag) string {
 	if prod == "" {
 		prod = flag.Default
 	}
-	switch {
+	switch cluster := flag.Tag.Get(clustered); {
 	case dev != "":
 		return prod + ", in development " + dev
+	case cluster != "":
+		return prod + ", with LOGUX_REDIS " + cluster
 	}
 	return prod
 }
 
-// applyEnvironmentDefaults sets what was given by nobody and has a default of its own in env
-// (development or production).
-func applyEnvironmentDefaults(ctx *kong.Context, env string) error {
+// clustered is the tag of a default for a node with LOGUX_REDIS.
+const clustered = "clustered"
+
+// applyDefaults sets what was given by nobody and has a default of its own in env: development, production or
+// clustered.
+func applyDefaults(ctx *kong.Context, env string) error {
 	given := make(map[*kong.Flag]bool)
 	for _, path := range ctx.Path {
 		if path.Flag != nil {

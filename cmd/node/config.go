@@ -58,7 +58,7 @@ type Config struct {
 	Ping           time.Duration `group:"client" default:"20s" range:"10ms..1h" placeholder:"TIME" help:"Silence after which a client is asked whether it is there."`
 	Timeout        time.Duration `group:"client" default:"70s" range:"20ms..1h" placeholder:"TIME" help:"Time a client has for an answer."`
 	ConnectTimeout time.Duration `group:"client" default:"10s" development:"70s" range:"10ms..10m" placeholder:"TIME" help:"Time a new connection has to say who it is."`
-	AckLimit       time.Duration `group:"client" default:"15s" range:"100ms..10m" placeholder:"TIME" help:"How long an acknowledgement waits for the action's outcome. Real clients lose patience after 20s to 70s."`
+	AckLimit       time.Duration `group:"client" default:"15s" clustered:"5s" range:"100ms..10m" placeholder:"TIME" help:"How long an acknowledgement waits for the action's outcome. With LOGUX_REDIS the action is then written there first, so that another node can finish it. Real clients lose patience after 20s to 70s."`
 
 	MaxConnections   int      `group:"limit" default:"1000000" range:"1..100000000" placeholder:"NUMBER" help:"Connections to this node. More get 503."`
 	MaxMessage       byteSize `group:"limit" default:"1MiB" range:"1KiB..1GiB" placeholder:"SIZE" help:"One message of a client."`

@@ -427,6 +427,23 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// With Redis an action is safe before its outcome, so that it is acknowledged earlier.
+func TestDefaultsOfACluster(t *testing.T) {
+	const redis = "redis://127.0.0.1:6379"
+	for _, c := range []struct {
+		variables environment
+		want      time.Duration
+	}{
+		{enough, 15 * time.Second},
+		{with("LOGUX_REDIS", redis), 5 * time.Second},
+		{with("LOGUX_REDIS", redis, "LOGUX_ACK_LIMIT", "8s"), 8 * time.Second},
+	} {
+		if got := mustLoad(t, c.variables); got.AckLimit != c.want {
+			t.Errorf("%v: %v, want %v", c.variables, got.AckLimit, c.want)
+		}
+	}
+}
+
 // A flag wins over a variable, a variable over the .env file, that one over the default.
 func TestPrecedence(t *testing.T) {
 	dir := t.TempDir()

@@ -24,7 +24,7 @@ import (
 // against each other and against the files that they name.
 func (c *Config) complete(ctx *kong.Context, env environment) error {
 	c.Env = c.environmentOr(env["NODE_ENV"])
-	if err := applyEnvironmentDefaults(ctx, c.Env); err != nil {
+	if err := applyDefaults(ctx, c.Env); err != nil {
 		return err
 	}
 	if c.ID == "" {
@@ -34,6 +34,11 @@ func (c *Config) complete(ctx *kong.Context, env environment) error {
 		c.checkListeners, c.checkServerTLS, c.checkOrigins, c.checkBackend, c.checkSecret, c.checkClients, c.checkLimits, c.checkCluster,
 	} {
 		if err := check(); err != nil {
+			return err
+		}
+	}
+	if c.Redis != nil { // which may have been read from a file just now
+		if err := applyDefaults(ctx, clustered); err != nil {
 			return err
 		}
 	}
