@@ -29,6 +29,10 @@ const (
 	rebalanceAway = 2 * time.Minute
 	// rebalanceSure is how long a server has to be above the margin before it does something.
 	rebalanceSure = 3 * time.Second
+	// A server goes down to this part of the margin. Some of the clients that are on their way then come back to it.
+	rebalanceClose = 10
+	// For so long after it let clients go a server begins again at half the margin: those that others let go come to it too.
+	rebalanceAgain = time.Minute
 	// rebalanceShare is the share of its clients that a server lets go in a second at most, where that is less than the rate.
 	rebalanceShare = 0.05
 	// A few clients go first, so many for each member, and more when the members that lack some got some of them within rebalanceWait. If they did
@@ -118,8 +122,12 @@ func (r *Rebalancer) Step(now time.Time, connections int, members []Member) int 
 	}
 	mean := total / float64(serving)
 	margin := mean * float64(r.cfg.Margin) / 100
-	r.target = max(int(math.Ceil(mean+margin/4)), r.cfg.Minimum)
-	r.decide(now, own, mean+margin, lack(r.self, members, mean), serving)
+	r.target = max(int(math.Ceil(mean+margin/rebalanceClose)), r.cfg.Minimum)
+	limit := mean + margin
+	if now.Sub(r.lastShed) < rebalanceAgain {
+		limit = mean + margin/2
+	}
+	r.decide(now, own, limit, lack(r.self, members, mean), serving)
 	if r.state != RebalanceSheds {
 		r.credit = 0
 		return 0

@@ -59,12 +59,12 @@ func TestRebalanceDecides(t *testing.T) {
 		target int
 	}{
 		{name: "alone", counts: []int{5000}, state: RebalanceQuiet},
-		{name: "even", counts: []int{1000, 1000, 1000}, state: RebalanceIdle, target: 1025},
-		{name: "inside the margin", counts: []int{1100, 950, 950}, state: RebalanceIdle, target: 1025},
-		{name: "above the margin", counts: []int{1101, 950, 949}, sheds: true, state: RebalanceSheds, target: 1025},
-		{name: "below the mean", counts: []int{500, 1250, 1250}, state: RebalanceIdle, target: 1025},
-		{name: "new members are empty", counts: []int{1000, 1000, 1000, 0, 0}, sheds: true, state: RebalanceSheds, target: 615},
-		{name: "a wider margin", counts: []int{1200, 900, 900}, config: func(c *RebalanceConfig) { c.Margin = 20 }, state: RebalanceIdle, target: 1050},
+		{name: "even", counts: []int{1000, 1000, 1000}, state: RebalanceIdle, target: 1010},
+		{name: "inside the margin", counts: []int{1100, 950, 950}, state: RebalanceIdle, target: 1010},
+		{name: "above the margin", counts: []int{1101, 950, 949}, sheds: true, state: RebalanceSheds, target: 1010},
+		{name: "below the mean", counts: []int{500, 1250, 1250}, state: RebalanceIdle, target: 1010},
+		{name: "new members are empty", counts: []int{1000, 1000, 1000, 0, 0}, sheds: true, state: RebalanceSheds, target: 606},
+		{name: "a wider margin", counts: []int{1200, 900, 900}, config: func(c *RebalanceConfig) { c.Margin = 20 }, state: RebalanceIdle, target: 1020},
 		{name: "no more than the minimum", counts: []int{100, 0, 0}, state: RebalanceIdle, target: 100},
 		{name: "more than the minimum", counts: []int{110, 0, 0}, sheds: true, state: RebalanceSheds, target: 100},
 		{name: "one drains", counts: []int{2000, 500, 500}, change: draining, state: RebalanceQuiet},

@@ -55,7 +55,7 @@ func TestRebalancingIsTold(t *testing.T) {
 	metrics := newMetrics(func() int64 { return 0 })
 	metrics.watchRebalance(&n.looks)
 	text := scrape(t, metrics)
-	for _, line := range []string{"logux_rebalance_target 513\n", `logux_rebalance_state{state="idle"} 1`, `logux_rebalance_state{state="sheds"} 0`, `logux_rebalance_state{state="rests"} 0`} {
+	for _, line := range []string{"logux_rebalance_target 505\n", `logux_rebalance_state{state="idle"} 1`, `logux_rebalance_state{state="sheds"} 0`, `logux_rebalance_state{state="rests"} 0`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("the metrics do not say %q", line)
 		}

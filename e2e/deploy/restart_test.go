@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -18,7 +19,11 @@ const grace = time.Second
 // with 1012, evenly, and it ends well.
 func TestRollingRestart(t *testing.T) {
 	together(t)
-	f := start(t, 3, of.load, fleet.Settings{"LOGUX_DRAIN_GRACE": grace.String(), "LOGUX_DRAIN_TIME": of.drain.String()})
+	settings := fleet.Settings{"LOGUX_DRAIN_GRACE": grace.String(), "LOGUX_DRAIN_TIME": of.drain.String()}
+	if of.timed { // each node is to close as many
+		maps.Copy(settings, fleet.Settings{"LOGUX_REBALANCE": "on", "LOGUX_REBALANCE_RATE": "200", "LOGUX_REBALANCE_DELAY": "3s"})
+	}
+	f := start(t, 3, of.load, settings)
 	f.Crowd.Act(true)
 	f.Pass(2 * time.Second)
 	for i, n := range f.Nodes {
@@ -42,6 +47,9 @@ func TestRollingRestart(t *testing.T) {
 		n.Start()
 		f.Crowd.Serve(f.Targets(f.Nodes...)...)
 		f.AwaitMembers(f.Nodes...)
+		if of.timed && !fleet.Within(3*fleet.Patience, func() bool { return inside(f, of.load.Clients/3) }) {
+			t.Errorf("after the restart of %s the nodes have %s", n.Name, counts(f))
+		}
 	}
 	v := f.Judge()
 	if of.timed && v.Figures.OfflineP99 > 5*time.Second {
