@@ -44,8 +44,8 @@ deploy: install ## rolling restart and scale-out with ten thousand clients, some
 rehearsal: ## two nodes become five behind HAProxy and two again, five minutes; draws docs/rehearsal.svg
 	e2e/install.sh rehearsal && PATH="$$PATH:/usr/sbin" go test -tags rehearsal -run '^TestRehearsal$$' -count=1 -timeout 15m -v ./e2e/rehearsal -args -picture "$(CURDIR)/docs/rehearsal.svg"
 
-readme: ## write the settings table of the README again
-	go test ./cmd/node -run TestReadme -update
+readme: ## write the settings of the README and docs/metrics.md again
+	go test ./cmd/node -run 'TestReadme|TestMetricsPage' -update
 
 demo: ## three nodes, a Redis, a small back-end and a page to click on
 	@exec e2e/demo.sh
