@@ -33,12 +33,12 @@ func main() {
 	})
 	// A reader of the log that goes away must not end the proxy; writing then fails and is counted.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the program, but for what belongs to the process. It returns the exit code.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	err := runCommandLine(ctx, args, environ, stdout, stderr)
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	err := runCommandLine(ctx, args, environ, stdin, stdout, stderr)
 	if err == nil {
 		return exitOK
 	}
@@ -49,12 +49,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return exitFailed
 }
 
-func runCommandLine(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+func runCommandLine(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	env, err := readEnvironment(environ, ".")
 	if err != nil {
 		return err
 	}
-	p := &process{Context: ctx, Env: env, Stdout: stdout, Stderr: stderr}
+	p := &process{Context: ctx, Env: env, Stdin: stdin, Stdout: stdout, Stderr: stderr}
 	var line commandLine
 	command, err := parseCommandLine(&line, args, p)
 	if errors.Is(err, errHelp) {
