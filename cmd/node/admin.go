@@ -24,6 +24,7 @@ type adminPages struct {
 	metrics    http.Handler // /metrics
 	cluster    http.Handler // /cluster and /cluster.json
 	disconnect http.Handler // POST /disconnect
+	drain      http.Handler // POST /drain
 }
 
 // newAdmin opens the listener for the operator. It returns nil when the setting says off.
@@ -48,6 +49,7 @@ func adminHandler(pages adminPages, addr net.Addr) http.Handler {
 	mux.Handle("GET /cluster", pages.cluster)
 	mux.Handle("GET /cluster.json", pages.cluster)
 	mux.Handle("POST /disconnect", pages.disconnect)
+	mux.Handle("POST /drain", pages.drain)
 	// Not pprof.Cmdline: a secret may be among the arguments.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", http.NotFound)
@@ -56,7 +58,7 @@ func adminHandler(pages adminPages, addr net.Addr) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/cluster\n/cluster.json\n/disconnect (POST)\n/debug/pprof/\n")
+		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/cluster\n/cluster.json\n/disconnect (POST)\n/drain (POST)\n/debug/pprof/\n")
 	})
 	return notFromWebPages(mux, addr)
 }

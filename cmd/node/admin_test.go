@@ -43,7 +43,7 @@ func askWith(t *testing.T, h http.Handler, method, path, body, headers string) *
 	return w
 }
 
-var noPages = adminPages{metrics: http.NotFoundHandler(), cluster: http.NotFoundHandler(), disconnect: http.NotFoundHandler()}
+var noPages = adminPages{metrics: http.NotFoundHandler(), cluster: http.NotFoundHandler(), disconnect: http.NotFoundHandler(), drain: http.NotFoundHandler()}
 
 var loopbackListener = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 31338}
 

@@ -11,12 +11,20 @@ import (
 )
 
 const about = `Usage: logux-proxy [flags]
-       logux-proxy version
+       logux-proxy COMMAND [flags]
 
 A Logux proxy: it speaks WebSocket with Logux clients and HTTP with your back-end.
 To begin:
 
   LOGUX_CONTROL_SECRET=secret logux-proxy --backend http://127.0.0.1:3000/logux
+
+Without a command it runs the proxy. The commands, each with a --help of its own:
+
+  check      Try settings, back-end, Redis and other nodes before a start.
+  cluster    Show all nodes; drain one; disconnect a user.
+  health     Ask the node here whether it lives, for a container's health check.
+  send       Send one action to clients.
+  version    Print the version.
 
 Every flag is also an environment variable (--backend-hold is LOGUX_BACKEND_HOLD),
 and may stand in a file .env in the working directory. Flags win over variables,
@@ -29,6 +37,8 @@ type commandLine struct {
 	Help helpFlag `help:"Show this help."`
 
 	Run           runCommand           `cmd:"" default:"withargs"`
+	Cluster       clusterCommand       `cmd:"" help:"Show all nodes; drain one; disconnect a user."`
+	Health        healthCommand        `cmd:"" help:"Ask the node of this machine whether it lives."`
 	Version       versionCommand       `cmd:"" help:"Print the version."`
 	SettingsTable settingsTableCommand `cmd:"" hidden:"" help:"Print the README's table of settings."`
 }
@@ -37,6 +47,7 @@ type commandLine struct {
 type process struct {
 	Context context.Context
 	Env     environment
+	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
 }
@@ -106,6 +117,9 @@ func newParser(line *commandLine, env environment, stdout, stderr io.Writer) (*k
 		kong.ExplicitGroups(settingGroups),
 		kong.Writers(stdout, stderr),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+			if flag.Group == nil {
+				return nil, nil // no setting: a command's own
+			}
 			if value, found := env[envName(flag.Name)]; found {
 				return value, nil
 			}
@@ -132,7 +146,7 @@ func parseCommandLine(line *commandLine, args []string, p *process) (*kong.Conte
 	if setting := (*settingError)(nil); errors.As(err, &setting) {
 		return nil, setting
 	}
-	return nil, &settingError{Wrong: withoutValue(err), Mend: "--help shows all settings"}
+	return nil, &settingError{Wrong: withoutValue(err), Mend: "--help shows all of them"}
 }
 
 // withoutValue is a message of kong's, less the argument that it quotes when one is left over: that
@@ -140,7 +154,7 @@ func parseCommandLine(line *commandLine, args []string, p *process) (*kong.Conte
 func withoutValue(err error) string {
 	text := err.Error()
 	if flag := strings.HasPrefix(text, "unknown flag"); !flag {
-		return "the command line holds an argument that is no setting"
+		return "the command line holds an argument that is neither a setting nor a command"
 	}
 	return cut(text, 200)
 }

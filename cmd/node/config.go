@@ -89,7 +89,7 @@ type Config struct {
 
 	Logger     string        `group:"operation" short:"l" oneof:"human,json" development:"human" production:"json" placeholder:"FORM" help:"Form of the log: human or json."`
 	LogLevel   zapcore.Level `group:"operation" default:"info" placeholder:"LEVEL" help:"What is logged: debug, info, warn or error, and everything worse."`
-	AdminAddr  string        `group:"operation" default:"127.0.0.1:31338" placeholder:"HOST:PORT" help:"Listener of /healthz, /readyz, /metrics, /cluster, /disconnect and /debug/pprof; off for none. Keep it away from the internet."`
+	AdminAddr  string        `group:"operation" default:"127.0.0.1:31338" placeholder:"HOST:PORT" help:"Listener of /healthz, /readyz, /metrics, /cluster, /disconnect, /drain and /debug/pprof; off for none. Keep it away from the internet."`
 	DrainGrace time.Duration `group:"operation" default:"5s" development:"0s" range:"0s..10m" placeholder:"TIME" help:"After SIGTERM: time for load balancers to notice that this node is not ready."`
 	DrainTime  time.Duration `group:"operation" default:"25s" development:"0s" range:"0s..1h" placeholder:"TIME" help:"After that: time over which the clients are closed, evenly."`
 

@@ -31,6 +31,7 @@ type node struct {
 	admin   *httpListener // nil when it is off
 
 	draining atomic.Bool
+	wish     *drainRequest
 }
 
 // runNode builds the packages from c, runs them until ctx ends, and stops them in order.
@@ -45,7 +46,7 @@ func runNode(ctx context.Context, c *Config, log *zap.Logger, m *metrics) error 
 // newNode builds the packages and opens the listeners, so that a wrong setting or a taken port ends
 // the start. Nothing serves yet.
 func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
-	n := &node{config: c, log: log, start: time.Now()}
+	n := &node{config: c, log: log, start: time.Now(), wish: newDrainRequest()}
 	attempts := backend.NewAttempts(nil)
 	bc, err := backendConfig(c, m, log)
 	if err != nil {
@@ -117,6 +118,7 @@ func (n *node) pages(m *metrics) adminPages {
 	return adminPages{
 		parts: parts, metrics: m.handler(),
 		cluster: clusterPage(n.overview), disconnect: disconnectHandler(n.gateway, n.log),
+		drain: n.wish.handler(n.drainPlan, n.log),
 	}
 }
 
@@ -146,7 +148,7 @@ func (n *node) ready() error {
 	return nil
 }
 
-// Run serves until ctx ends and then stops in order: readiness fails; load balancers get time to notice; no
+// Run serves until ctx ends, or an operator asks for it, and then stops in order: readiness fails; load balancers get time to notice; no
 // new connection comes in; the clients are closed bit by bit; then the listeners end, what connects the
 // node with others, the back-end's client, and last the admin listener, which an operator may want to look at meanwhile. It also ends
 // when a listener fails.
@@ -176,10 +178,13 @@ func (n *node) Run(ctx context.Context) error {
 	stopControl := serve(n.control.Run)
 	logStart(n.log, n.config, addresses{n.server.Addr().String(), n.control.addr(), n.admin.addr(), n.cluster.addr()})
 
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-n.wish.asked:
+	}
 	err := context.Cause(ctx)
-	if errors.Is(err, context.Canceled) {
-		err = nil // a signal, not a failure
+	if err == nil || errors.Is(err, context.Canceled) {
+		err = nil // a wish or a signal, not a failure
 		n.drain()
 	}
 	n.cluster.draining()
