@@ -39,6 +39,7 @@ type commandLine struct {
 	Run           runCommand           `cmd:"" default:"withargs"`
 	Cluster       clusterCommand       `cmd:"" help:"Show all nodes; drain one; disconnect a user."`
 	Health        healthCommand        `cmd:"" help:"Ask the node of this machine whether it lives."`
+	Send          sendCommand          `cmd:"" help:"Send one action to clients, as the back-end does."`
 	Version       versionCommand       `cmd:"" help:"Print the version."`
 	SettingsTable settingsTableCommand `cmd:"" hidden:"" help:"Print the README's table of settings."`
 }
