@@ -187,10 +187,10 @@ func (j *judge) judgeHoles(missing map[place][]*action) {
 	for p, actions := range missing {
 		type stream struct{ author, node string }
 		latest := make(map[stream]*action)
-		for _, a := range p.conn.received {
+		for nth, a := range p.conn.received {
 			last := a.last()
-			if last == nil || !p.carries(last.targets) || len(a.asks) == 0 {
-				continue
+			if last == nil || !p.carries(last.targets) || len(a.asks) == 0 || p.closed != 0 && a.receiptAt(p.conn, nth) >= p.closed {
+				continue // what came after unsubscribing came by another subscription
 			}
 			s := stream{a.author, last.node}
 			if l := latest[s]; l == nil || l.asks[0].at < a.asks[0].at {

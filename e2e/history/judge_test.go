@@ -312,6 +312,21 @@ func TestHoleBeforeTheEndOfAConnection(t *testing.T) {
 	}
 }
 
+// What came by a later subscription does not show a hole in an earlier one.
+func TestNoHoleBeforeUnsubscribing(t *testing.T) {
+	s := newStory()
+	s.connect("1:a", "one")
+	s.connect("2:b", "two")
+	s.subscribe("2:b", "news")
+	s.publish("1:a", toChannel("news")) // under way when the client unsubscribes
+	s.unsubscribe("2:b", "news")
+	s.subscribe("2:b", "news")
+	s.publish("1:a", toChannel("news"), "2:b")
+	if v := Judge(s.events, Options{}); !v.OK() || v.Figures.Excused != 1 {
+		t.Errorf("%v", v)
+	}
+}
+
 // What is kept while a subscription is asked comes after an action that was sent to the same channel later, and to another one too.
 func TestOrderOfWhatIsKept(t *testing.T) {
 	s := newStory()
