@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -40,17 +41,18 @@ const (
 	// arrivalPatience is how long actions wait for answers. While the bus does not know how many come they always wait that
 	// long: an answer that is missed may be an action that is processed twice.
 	arrivalPatience = time.Second
-	// fetchAgain is the time between two tries to read the record of a client while the store is away.
-	fetchAgain = time.Second
+	// fetchAgain is about the time between the first two tries to read the record of a client while the store is away; it
+	// doubles up to fetchSeldom.
+	fetchAgain  = time.Second
+	fetchSeldom = 16 * time.Second
 )
 
 // arrive announces a client that has just connected here.
 func (h *handler) arrive(p *peer, synced int64) {
 	g := h.g
 	a := &arrival{turn: g.turns.Add(1), until: h.loop.Now() + arrivalPatience, others: unknown, fetched: g.cfg.Handovers == nil}
-	p.arrival, p.synced = a, synced
-	p.arriving.Store(true)
-	g.fetch(p)
+	p.passage = &passage{arrival: a, synced: synced}
+	g.fetch(p, fetchAgain)
 	h.announce(p, a.turn)
 }
 
@@ -69,22 +71,22 @@ type recount struct{ p *peer }
 // Run implements transport.Task.
 func (t *recount) Run(*transport.Loop) {
 	p := t.p
-	if p.closed || p.conn.Closing() || p.arrival != nil {
+	if p.closed || p.conn.Closing() || p.passage == nil || p.passage.arrival != nil {
 		return
 	}
-	p.census = &census{turn: p.h.g.turns.Add(1), others: unknown}
-	p.h.g.ledger.unhear(p)
-	p.h.announce(p, p.census.turn)
+	c := &census{turn: p.h.g.turns.Add(1), others: unknown}
+	p.passage.census, p.passage.said = c, nil
+	p.h.announce(p, c.turn)
 }
 
 // counted ends a census when all have answered.
 func (h *handler) counted(p *peer) {
-	c := p.census
+	c := p.passage.census
 	if c == nil || c.others == unknown || c.answers < c.others {
 		return
 	}
-	p.census = nil
-	owners := slices.DeleteFunc(h.g.ledger.unheard(p), func(s wire.ServerID) bool { return !h.g.cfg.Alive(s) })
+	p.passage.census = nil
+	owners := slices.DeleteFunc(h.g.ledger.unheard(p, p.passage.said), func(s wire.ServerID) bool { return !h.g.cfg.Alive(s) })
 	if len(owners) == 0 {
 		return
 	}
@@ -93,13 +95,13 @@ func (h *handler) counted(p *peer) {
 	}
 }
 
-// fetch asks the store about p's client.
-func (g *Gateway) fetch(p *peer) {
+// fetch asks the store about p's client. If it fails it is asked again after a while.
+func (g *Gateway) fetch(p *peer, again time.Duration) {
 	if g.cfg.Handovers == nil {
 		return
 	}
 	g.cfg.Handovers.Fetch(p.member.Node.Client(), func(r wire.Record, err error) {
-		p.h.loop.Post(&fetched{p: p, record: r, err: err})
+		p.h.loop.Post(&fetched{p: p, record: r, err: err, again: again})
 	})
 }
 
@@ -113,11 +115,14 @@ type announced struct {
 // Run implements transport.Task.
 func (t *announced) Run(*transport.Loop) {
 	p := t.p
-	if c := p.census; c != nil && c.turn == t.turn {
+	if p.passage == nil {
+		return
+	}
+	if c := p.passage.census; c != nil && c.turn == t.turn {
 		c.others = t.others
 		p.h.counted(p)
 	}
-	a := p.arrival
+	a := p.passage.arrival
 	if a == nil || a.turn != t.turn {
 		return
 	}
@@ -130,6 +135,7 @@ type fetched struct {
 	p      *peer
 	record wire.Record
 	err    error
+	again  time.Duration
 }
 
 // Run implements transport.Task.
@@ -140,23 +146,26 @@ func (t *fetched) Run(*transport.Loop) {
 	}
 	if t.err != nil {
 		p.h.g.log.Debug("Record of a client could not be read", p.who(), zap.Error(t.err))
-		time.AfterFunc(fetchAgain, func() { p.h.loop.Post(&refetch{p}) })
+		time.AfterFunc(t.again/2+rand.N(t.again/2), func() { p.h.loop.Post(&refetch{p: p, again: min(2*t.again, fetchSeldom)}) })
 	} else {
-		p.h.merge(p, &t.record, "")
+		p.h.merge(p, &hearsay{Record: &t.record, said: p.passage.said})
 	}
-	if p.arrival != nil {
-		p.arrival.fetched = true
+	if a := p.passage.arrival; a != nil {
+		a.fetched = true
 		p.h.arrived(p)
 	}
 }
 
 // refetch asks the store again: what it knows is still good when the client's actions wait no longer.
-type refetch struct{ p *peer }
+type refetch struct {
+	p     *peer
+	again time.Duration
+}
 
 // Run implements transport.Task.
 func (t *refetch) Run(*transport.Loop) {
 	if !t.p.closed {
-		t.p.h.g.fetch(t.p)
+		t.p.h.g.fetch(t.p, t.again)
 	}
 }
 
@@ -169,32 +178,55 @@ type recordCame struct {
 
 // Run implements transport.Task.
 func (t *recordCame) Run(*transport.Loop) {
-	p := t.p
-	p.h.merge(p, &wire.Record{Client: t.client, InFlight: t.note.InFlight, Outcomes: t.note.Outcomes}, t.note.Server)
-	if c := p.census; c != nil && c.turn == t.note.Turn {
+	p, n := t.p, t.note
+	if newer := p.h.g.connection(t.client); newer != p {
+		// It is told once only, and the client has connected here again.
+		if newer != nil {
+			newer.h.loop.Post(&recordCame{p: newer, client: t.client, note: n})
+		}
+		return
+	}
+	w := p.passage
+	if w == nil {
+		return // it is about to be told to go
+	}
+	w.said = append(w.said, n.Server)
+	a, c := w.arrival, w.census
+	arrives, counts := a != nil && a.turn == n.Turn, c != nil && c.turn == n.Turn
+	p.h.merge(p, &hearsay{
+		Record: &wire.Record{Client: t.client, InFlight: n.InFlight, Outcomes: n.Outcomes}, from: n.Server, all: arrives || counts,
+	})
+	if counts {
 		c.answers++
 		p.h.counted(p)
 	}
-	if a := p.arrival; a != nil && a.turn == t.note.Turn {
+	if arrives {
 		a.answers++
 		p.h.arrived(p)
 	}
 }
 
 // merge adds what is known elsewhere to what is known here.
-func (h *handler) merge(p *peer, r *wire.Record, from wire.ServerID) {
-	h.g.follow(h.g.ledger.merge(p, p.synced, r, from))
+func (h *handler) merge(p *peer, heard *hearsay) {
+	heard.synced = p.passage.synced
+	h.g.follow(h.g.ledger.merge(p, heard, h.loop.Now()))
 }
 
 // arrived lets the client's actions go on when there is nothing more to hear or they have waited long enough.
 func (h *handler) arrived(p *peer) {
-	a := p.arrival
+	a := p.passage.arrival
+	if a == nil {
+		return
+	}
 	heard := a.fetched && a.others != unknown && a.answers >= a.others
 	if !heard && h.loop.Now() < a.until {
 		return
 	}
-	p.arrival = nil
-	p.arriving.Store(false)
+	p.passage.arrival = nil
+	if p.conn.Closing() {
+		return // the client sends its actions again, wherever it comes back
+	}
+	p.conn.Wake() // what is to be sent to it waited too
 	if len(a.held) > 0 {
 		p.full = false
 		h.take(p, a.held)
@@ -204,11 +236,11 @@ func (h *handler) arrived(p *peer) {
 
 // receiveActions takes the client's actions, or holds them back while it arrives.
 func (h *handler) receiveActions(p *peer, actions []session.Received) {
-	a := p.arrival
-	if a == nil {
+	if !p.arrives() {
 		h.take(p, actions)
 		return
 	}
+	a := p.passage.arrival
 	a.held = append(a.held, actions...)
 	for i := range actions {
 		a.bytes += len(actions[i].Action.Body)

@@ -119,7 +119,10 @@ func (h *handler) join(p *peer, synced int64) {
 		g.zombies.Add(1)
 		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
-	outcomes, ids := g.ledger.attach(p, old, synced, h.loop.Now())
+	outcomes, ids, ok := g.ledger.attach(p, old, synced, h.loop.Now())
+	if !ok {
+		return // it is being closed
+	}
 	for i, out := range outcomes {
 		p.enqueue(delivery{out: out, settles: ids[i]})
 	}

@@ -13,7 +13,7 @@ import (
 // claim makes actions safe that would have to be acknowledged now. While the client arrives the ledger does not know them
 // yet; they are asked for again.
 func (h *handler) claim(p *peer, ids []wire.ActionID) {
-	if p.arrival != nil {
+	if p.arrives() {
 		return
 	}
 	claims, settled := h.g.ledger.claim(p, ids)
@@ -22,7 +22,11 @@ func (h *handler) claim(p *peer, ids []wire.ActionID) {
 	}
 	for _, j := range claims {
 		h.g.claims.Add(1)
-		h.g.cfg.Handovers.Claim(j.asClaim(), func(err error) { h.loop.Post(&claimed{p: p, id: j.action.ID, err: err}) })
+		c := j.asClaim()
+		h.g.cfg.Handovers.Claim(c, func(err error) { h.loop.Post(&claimed{p: p, id: c.ID, err: err}) })
+		if then := h.g.ledger.claimAsked(j); then != nil {
+			then()
+		}
 	}
 }
 
@@ -48,51 +52,24 @@ func (t *claimed) Run(*transport.Loop) {
 	}
 }
 
+// settleClaim ends j's claim, which the store must have been asked for before.
+func (j *job) settleClaim(out *wire.Outgoing, done func(kept *wire.Outgoing, taken bool)) {
+	settle := func() { j.g.settleClaim(j.asClaim(), out, done) }
+	if !j.g.ledger.afterClaim(j, settle) {
+		settle()
+	}
+}
+
 // settleClaim ends a claim and calls done with the outcome that its client is to get.
 func (g *Gateway) settleClaim(c wire.Claim, out *wire.Outgoing, done func(kept *wire.Outgoing, taken bool)) {
 	o := wire.Outcome{ID: c.ID, Action: wire.AppendAction(nil, out.Action)}
+	g.settling.Add(1)
 	g.cfg.Handovers.SettleClaim(c, o, func(kept wire.Outcome, taken bool) {
+		defer g.settling.Add(-1)
 		if first, err := g.outgoing(&kept); err == nil {
 			out = first
 		}
 		done(out, taken)
-	})
-}
-
-// Orphan takes the claim of a server that is dead: the back-end is asked again, unless the outcome is known. It does
-// not block; any goroutine may call it.
-func (g *Gateway) Orphan(c wire.Claim, known *wire.Outcome) {
-	if known != nil {
-		g.tellClient(c.Client, known)
-		return
-	}
-	a, err := wire.DecodeAction(c.Action)
-	if err != nil {
-		g.log.Error("A claim cannot be read", zap.String("actionId", string(c.ID)), zap.Error(err))
-		return
-	}
-	g.orphans.Add(1)
-	o := &orphan{claim: c, job: &job{g: g, action: a, headers: c.Headers, client: &client{id: c.Client}}}
-	g.cfg.Backend.Process(&wire.Command{Action: a, Headers: c.Headers}, o.job.answer, o.done)
-}
-
-// An orphan is an action of a dead server. No ledger knows it: its client may be anywhere.
-type orphan struct {
-	claim wire.Claim
-	job   *job
-}
-
-// done takes the back-end's final word.
-func (o *orphan) done(a wire.Answer, err error) {
-	g := o.job.g
-	reason, _ := judge(a, err)
-	out := o.job.verdict(reason)
-	g.settleClaim(o.claim, out, func(kept *wire.Outgoing, taken bool) {
-		if taken {
-			return
-		}
-		g.log.Info("Action of a dead server has its outcome", zap.String("actionId", string(o.claim.ID)), zap.String("reason", string(reason)))
-		g.tellClient(o.claim.Client, &wire.Outcome{ID: o.claim.ID, Action: wire.AppendAction(nil, kept.Action)})
 	})
 }
 

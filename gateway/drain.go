@@ -120,7 +120,7 @@ func (t *release) next(l *transport.Loop) (found bool) {
 // idle reports whether nothing of the client is under way: it can go to another server without anything left behind but
 // what it already has.
 func (p *peer) idle() bool {
-	return p.joined && p.arrival == nil && len(p.pending) == 0 && p.conn.Waiting() == 0 && p.h.g.ledger.load(p).jobs == 0
+	return p.joined && !p.arrives() && len(p.pending) == 0 && p.conn.Waiting() == 0 && p.h.g.ledger.load(p).jobs == 0
 }
 
 // left counts the connections that nobody has told to go.

@@ -39,13 +39,10 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 			Server: g.cfg.Life, To: to.Server, Turn: to.Turn, InFlight: r.InFlight, Outcomes: r.Outcomes,
 		})
 	}
+	// When two servers announce the same client at once, both close it. To keep one of them each would have to know which
+	// one is dead, and the wrong one would process what it holds.
 	old := g.connection(client)
 	if old != nil {
-		// Both servers announce it at the same time: one of them has to keep it, and both take the same one.
-		if old.arriving.Load() && g.cfg.Life > to.Server {
-			answer(wire.Record{Client: client})
-			return
-		}
 		g.zombies.Add(1)
 		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
@@ -64,27 +61,24 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 		return
 	}
 	// First the store: the other server may confirm what it hears, and may die.
-	g.handovers.Add(1)
-	g.cfg.Handovers.Store(r, func(err error) {
-		if err != nil {
-			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(client)), zap.Error(err))
-		} else {
-			g.ledger.kept(&r)
-		}
-		answer(r)
-	})
+	g.store(r, func() { answer(r) })
 }
 
-// store writes what is known of a client that left.
-func (g *Gateway) store(r wire.Record) {
+// store writes what is known of a client that left, and calls then when that was done or failed.
+func (g *Gateway) store(r wire.Record, then func()) {
 	if g.cfg.Handovers == nil {
 		return
 	}
 	g.handovers.Add(1)
+	g.settling.Add(1)
 	g.cfg.Handovers.Store(r, func(err error) {
 		if err != nil {
 			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(r.Client)), zap.Error(err))
+		} else {
+			g.ledger.kept(&r)
 		}
+		then()
+		g.settling.Add(-1)
 	})
 }
 
@@ -107,15 +101,15 @@ func (g *Gateway) receiveRecord(client wire.ClientID, n *wire.Note) {
 
 func (g *Gateway) receiveOutcome(client wire.ClientID, o *wire.Outcome) {
 	if g.cfg.Life != "" {
-		g.follow(g.ledger.outcome(client, g.connection(client), o))
+		g.follow(g.ledger.outcome(client, g.connection(client), o, time.Since(g.start)))
 	}
 }
 
 // follow does what follows from what another server said.
 func (g *Gateway) follow(n news) {
 	if n.tell != nil {
-		for _, j := range n.outcomes {
-			n.tell.h.loop.Post(&tell{p: n.tell, id: j.action.ID, out: j.outcome})
+		for _, o := range n.outcomes {
+			n.tell.h.loop.Post(&tell{p: n.tell, id: o.id, out: o.out})
 		}
 	}
 	for _, f := range n.failed {
@@ -143,7 +137,11 @@ func (g *Gateway) tellElsewhere(j *job, out *wire.Outgoing, a away) {
 		publish(o, true)
 		return
 	}
-	g.cfg.Handovers.Settle(client, o, publish)
+	g.settling.Add(1)
+	g.cfg.Handovers.Settle(client, o, func(kept wire.Outcome, stored bool) {
+		publish(kept, stored)
+		g.settling.Add(-1)
+	})
 }
 
 // tellServers publishes a note about a client.
@@ -174,32 +172,36 @@ func (g *Gateway) inquire(ctx context.Context) {
 	}
 	tick := time.NewTicker(inquireEvery)
 	defer tick.Stop()
-	asked := make(map[wire.ActionID]time.Time)
+	var asked map[wire.ActionID]time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			absences := g.ledger.absences()
-			if len(absences) == 0 {
-				clear(asked)
-			}
-			for _, a := range absences {
-				last := asked[a.ID]
-				if last.IsZero() {
-					last = a.since
-				}
-				if g.cfg.Alive(a.Owner) && now.Sub(last) < inquireAlive {
-					continue
-				}
-				asked[a.ID] = now
-				if p := g.connection(a.client); p != nil && g.cfg.Alive(a.Owner) {
-					p.h.loop.Post(&recount{p})
-				}
-				g.inquireOne(a, now.Sub(a.since) > inquireLimit)
-			}
+			asked = g.inquireAll(now, asked)
 		}
 	}
+}
+
+// inquireAll asks the store about actions in flight elsewhere. It returns when each was asked about last.
+func (g *Gateway) inquireAll(now time.Time, last map[wire.ActionID]time.Time) (asked map[wire.ActionID]time.Time) {
+	absences := g.ledger.absences()
+	asked = make(map[wire.ActionID]time.Time, len(absences))
+	for _, a := range absences {
+		at, known := last[a.ID]
+		if !known {
+			at = a.since
+		}
+		if !g.cfg.Alive(a.Owner) || now.Sub(at) >= inquireAlive {
+			if p := g.connection(a.client); p != nil && g.cfg.Alive(a.Owner) {
+				p.h.loop.Post(&recount{p})
+			}
+			g.inquireOne(a, now.Sub(a.since) > inquireLimit)
+			at = now
+		}
+		asked[a.ID] = at
+	}
+	return asked
 }
 
 // inquireOne asks the store about one action; late says that there is no more waiting.

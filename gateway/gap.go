@@ -46,8 +46,8 @@ func (t *mend) Run(l *transport.Loop) {
 		if !ok || !p.joined || c.Closing() || t.h.g.hub.Subscriptions(&p.member) == 0 {
 			return
 		}
-		if p.leaveAt == 0 {
-			p.leaveAt = l.Now() + rand.N(gapWindow)
+		if p.passage != nil && p.passage.leaveAt == 0 {
+			p.passage.leaveAt = l.Now() + rand.N(gapWindow)
 			p.rearm()
 		}
 	})

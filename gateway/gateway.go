@@ -24,6 +24,7 @@ type Gateway struct {
 	ids        ids
 	authPrefix string
 	handlers   []*handler // complete before the first connection
+	start      time.Time
 
 	// Safe for every goroutine
 	subprotocol atomic.Pointer[wire.RawJSON] // the application's, from its last authenticated
@@ -35,10 +36,12 @@ type Gateway struct {
 	turns       atomic.Uint64 // clients announced
 	handovers   atomic.Int64
 	claims      atomic.Int64
-	orphans     atomic.Int64
+	taken       atomic.Int64 // orphans of dead servers
+	settling    atomic.Int64 // outcomes and records that the store has not taken yet
 	gapCloses   atomic.Int64
 	gaps        chan struct{}
 	outcomes    outcomes
+	orphans     orphans
 }
 
 // New checks c. It starts nothing.
@@ -49,7 +52,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	c.Session.Claims = c.Handovers != nil
 	g := &Gateway{
-		cfg: c, log: c.Log,
+		cfg: c, log: c.Log, start: time.Now(),
 		hub: hub.New[*peer](), ledger: newLedger(), gaps: make(chan struct{}, 1),
 		ids:        ids{server: c.Session.Server, wall: func() int64 { return time.Now().UnixMilli() }},
 		authPrefix: rand.Text()[:8] + "-",

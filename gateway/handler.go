@@ -98,13 +98,13 @@ func (h *handler) Timer(c *transport.Conn) {
 		p.hasty = false
 		p.limitReading()
 	}
-	if p.arrival != nil {
+	if w := p.passage; w != nil {
 		h.arrived(p)
-	}
-	if p.leaveAt != 0 && h.loop.Now() >= p.leaveAt {
-		p.leaveAt = 0
-		h.g.gapCloses.Add(1)
-		p.close(closeRestart, "actions may be missing", transport.CloseGap)
+		if w.leaveAt != 0 && h.loop.Now() >= w.leaveAt {
+			w.leaveAt = 0
+			h.g.gapCloses.Add(1)
+			p.close(closeRestart, "actions may be missing", transport.CloseGap)
+		}
 	}
 	h.ready.Reset()
 	p.session.Advance(h.now(), &h.ready)
@@ -123,8 +123,9 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 		h.giveDeliveries(p.pending)
 		p.pending = nil
 	}
-	p.asking, p.arrival, p.census = nil, nil, nil
+	p.asking = nil
 	p.giveAwayPrivates()
+	p.passage = nil
 	if p.joined {
 		h.g.hub.Remove(&p.member, func(channel string) { h.g.cfg.Bus.Leave(wire.ChannelTopic(channel)) })
 		left, stays := h.g.ledger.detach(p, h.loop.Now())
@@ -132,7 +133,7 @@ func (h *handler) Closed(c *transport.Conn, reason transport.CloseReason) {
 			h.g.leaveMember(p.member.Node.Client())
 		}
 		if !left.Empty() {
-			h.g.store(left)
+			h.g.store(left, func() {})
 		}
 	}
 	h.g.log.Info("Client was disconnected", p.who(), zap.Stringer("reason", reason))

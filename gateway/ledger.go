@@ -52,9 +52,9 @@ type client struct {
 	running     *job // asked of the back-end; it stays here when it is forgotten meanwhile
 	waiting     int  // jobs not started
 	elsewhere   int  // jobs in flight at other servers: nothing starts before their outcome
+	openBytes   int  // of the bodies of jobs waiting, running or in flight elsewhere
 	moved       bool // the client is at another server, which knows what is remembered here
 	stays       bool // the client's topics are joined because of what is remembered
-	openBytes   int  // of the bodies of jobs waiting or running
 	// unconfirmed are the jobs that the client could confirm and did not, with what is kept for them.
 	unconfirmed load
 }
@@ -63,7 +63,7 @@ type client struct {
 type load struct{ jobs, bytes int }
 
 func (c *client) loadLocked() load {
-	o := load{jobs: c.waiting, bytes: c.openBytes}
+	o := load{jobs: c.waiting + c.elsewhere, bytes: c.openBytes}
 	if c.running != nil {
 		o.jobs++
 	}
@@ -114,7 +114,8 @@ type taking struct {
 	known   int  // how many came again
 	start   *job // the job to start; nil when there is none
 	load    load // what the client has now
-	// replaced: the client has a newer connection, which it sends its actions again by. Nothing was taken.
+	waits   bool // the outcome of one is to come
+	// replaced: the client has another connection, which it sends its actions again by. Nothing was taken.
 	replaced bool
 }
 
@@ -141,7 +142,9 @@ func (l *ledger) take(p *peer, js []*job) (t taking) {
 			t.known++
 			old.via = p
 			if old.action.Body == nil && old.state == jobElsewhere {
-				old.peer, old.action, old.headers, old.came = p, j.action, j.headers, j.came
+				old.peer, old.action, old.headers = p, j.action, j.headers
+				c.openBytes += len(j.action.Body)
+				t.waits = true
 			}
 			old.unproveLocked()
 			if old.state == jobSettled {
@@ -149,6 +152,7 @@ func (l *ledger) take(p *peer, js []*job) (t taking) {
 			}
 			continue
 		}
+		t.waits = true
 		j.client = c
 		j.via = p
 		s.jobs[j.action.ID] = j

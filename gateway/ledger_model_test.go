@@ -194,7 +194,7 @@ func (m *match) attach(live *peer) {
 	p := testPeer(matchNode)
 	m.peers = append(m.peers, p)
 	number := m.rnd.Int64N(m.synced + 1)
-	_, ids := m.book.attach(p, live, number, m.now)
+	_, ids, _ := m.book.attach(p, live, number, m.now)
 	m.clerk.conn = len(m.peers) - 1
 	m.clerk.forget(func(e *entry) bool { return e.subscription || e.state == "settled" && e.forgettable(number) })
 	var want []wire.ActionID

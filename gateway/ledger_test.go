@@ -172,7 +172,7 @@ func TestLedgerRemembersUntilAcknowledged(t *testing.T) {
 	b.detach(p, time.Second)
 
 	again := testPeer("10:a:tab")
-	if outcomes, _ := b.attach(again, nil, 1, 2*time.Second); len(outcomes) != 0 {
+	if outcomes, _, _ := b.attach(again, nil, 1, 2*time.Second); len(outcomes) != 0 {
 		t.Error("the outcome that the client has is sent again")
 	}
 	r, _ := b.takes(again, 1, 2)
@@ -202,7 +202,7 @@ func TestLedgerOutcomeOnTheNextConnection(t *testing.T) {
 	b.detach(p, time.Second)
 
 	again := testPeer("10:a:other")
-	outcomes, ids := b.attach(again, nil, 0, 2*time.Second)
+	outcomes, ids, _ := b.attach(again, nil, 0, 2*time.Second)
 	if len(outcomes) != 1 || ids[0] != js[0].action.ID {
 		t.Fatalf("%v", ids)
 	}
@@ -229,7 +229,7 @@ func TestLedgerConfirmedByConnect(t *testing.T) {
 	b.acks(p, 5, 1)
 	b.sent(p, js[0].action.ID, 5)
 	b.detach(p, time.Second)
-	if outcomes, _ := b.attach(testPeer("10:a:tab"), nil, 5, 2*time.Second); len(outcomes) != 0 {
+	if outcomes, _, _ := b.attach(testPeer("10:a:tab"), nil, 5, 2*time.Second); len(outcomes) != 0 {
 		t.Error("sent again")
 	}
 	b.remembers(0, 0, 0)
@@ -248,7 +248,7 @@ func TestLedgerQueueSurvives(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	again := testPeer("10:a:tab")
-	if outcomes, _ := b.attach(again, nil, 0, 2*time.Second); len(outcomes) != 1 {
+	if outcomes, _, _ := b.attach(again, nil, 0, 2*time.Second); len(outcomes) != 1 {
 		t.Fatal("the outcome is lost")
 	}
 	if s := b.ends(js[1]); s.tell != again {
@@ -272,7 +272,7 @@ func TestLedgerForgetsSubscriptions(t *testing.T) {
 	}
 	b.ends(action)
 	again := testPeer("10:a:tab")
-	if _, ids := b.attach(again, nil, 0, 2*time.Second); !slices.Equal(ids, []wire.ActionID{action.action.ID}) {
+	if _, ids, _ := b.attach(again, nil, 0, 2*time.Second); !slices.Equal(ids, []wire.ActionID{action.action.ID}) {
 		t.Errorf("%v", ids)
 	}
 }
@@ -296,7 +296,7 @@ func TestLedgerIgnoresReplaced(t *testing.T) {
 	late := testPeer("10:a:tab")
 	newest := testPeer("10:a:tab")
 	b.attach(newest, late, 0, 0)
-	if outcomes, _ := b.attach(late, p, 0, 0); outcomes != nil {
+	if outcomes, _, _ := b.attach(late, p, 0, 0); outcomes != nil {
 		t.Error("a replaced connection gets outcomes")
 	}
 	if !p.replaced {

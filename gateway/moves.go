@@ -28,25 +28,39 @@ func (j *job) awayLocked() away {
 type moves struct {
 	// What unlock tells when the lock is given back.
 	lefts    []wire.ClientID
-	confirms []wire.ActionID
-	client   wire.ClientID // of confirms
+	confirms []confirmation
 
 	// lately are actions of the store that were confirmed and forgotten a while ago: their outcome may still be on
 	// its way here a second time. The second map is the older one.
 	lately [2]map[wire.ActionID]struct{}
 }
 
+// A confirmation says that a client will not send actions again.
+type confirmation struct {
+	client wire.ClientID
+	ids    []wire.ActionID
+}
+
 // unlock gives a shard back and tells the others what happened meanwhile.
 func (l *ledger) unlock(s *ledgerShard) {
-	lefts, client, confirms := s.lefts, s.client, s.confirms
+	lefts, confirms := s.lefts, s.confirms
 	s.lefts, s.confirms = nil, nil
 	s.mu.Unlock()
 	for _, id := range lefts {
 		l.left(id)
 	}
-	if len(confirms) > 0 {
-		l.confirmed(client, confirms)
+	for _, c := range confirms {
+		l.confirmed(c.client, c.ids)
 	}
+}
+
+// unrecordLocked takes an action of a client off the store.
+func (s *ledgerShard) unrecordLocked(client wire.ClientID, id wire.ActionID) {
+	if n := len(s.confirms); n > 0 && s.confirms[n-1].client == client {
+		s.confirms[n-1].ids = append(s.confirms[n-1].ids, id)
+		return
+	}
+	s.confirms = append(s.confirms, confirmation{client: client, ids: []wire.ActionID{id}})
 }
 
 // unstayLocked notes that nobody listens any more for c because of what is remembered.
@@ -57,11 +71,11 @@ func (s *ledgerShard) unstayLocked(c *client) {
 	}
 }
 
-// confirmedLocked forgets a job that its client will not send again. All of one lock are of one client.
+// confirmedLocked forgets a job that its client will not send again.
 func (s *ledgerShard) confirmedLocked(j *job) {
 	if j.recorded {
 		id := j.action.ID
-		s.client, s.confirms = j.client.id, append(s.confirms, id)
+		s.unrecordLocked(j.client.id, id)
 		if s.lately[0] == nil {
 			s.lately[0] = make(map[wire.ActionID]struct{})
 		}
@@ -124,10 +138,8 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 	for j := c.first; j != nil; {
 		next := j.next
 		if j.state == jobWaiting && !j.claimed {
-			c.waiting--
-			c.openBytes -= len(j.action.Body)
 			if j.recorded { // else the store would say for long that it is in flight here
-				s.client, s.confirms = id, append(s.confirms, j.action.ID)
+				s.unrecordLocked(id, j.action.ID)
 			}
 			s.forgetLocked(j)
 		}
@@ -179,51 +191,54 @@ func (l *ledger) published(j *job) {
 // A news is what follows from what another server said about a client's actions.
 type news struct {
 	tell     *peer   // the client's connection; nil when there is none
-	outcomes []*job  // it does not have these
+	outcomes []fresh // it does not have these
 	failed   []after // waiting jobs that an undo brings down; each is to be settled by fail
 	start    *job    // the next job
+}
+
+// A fresh is an outcome that a client does not have.
+type fresh struct {
+	id  wire.ActionID
+	out *wire.Outgoing
 }
 
 // An after is a job that fails because of an earlier one.
 type after struct{ job, first *job }
 
-// merge adds what another server, or the store, knows of p's client, that connected with number synced. From is the
-// server that said it: what it does not mention it does not process any more; "" for the store.
-func (l *ledger) merge(p *peer, synced int64, r *wire.Record, from wire.ServerID) (n news) {
-	s := l.shard(r.Client)
+// A hearsay is what another server, or the store, knows of a client.
+type hearsay struct {
+	*wire.Record
+	synced int64 // the number that the client connected with
+	// from is the server that says it, "" for the store. All says that what it does not mention it does not process any more.
+	from wire.ServerID
+	all  bool
+	// said are the servers that said themselves what they have: what the store says of them is old.
+	said []wire.ServerID
+}
+
+// merge adds what is known elsewhere of p's client to what is known here.
+func (l *ledger) merge(p *peer, h *hearsay, now time.Duration) (n news) {
+	s := l.shard(h.Client)
 	s.mu.Lock()
 	defer l.unlock(s)
-	if from != "" {
-		p.heard = append(p.heard, from)
+	c := s.clients[h.Client]
+	switch {
+	case p.replaced, c == nil && h.Empty():
+		return news{} // the client's next server asks again, or the store
+	case c == nil:
+		c = &client{id: h.Client, peer: p, since: now}
+		s.clients[h.Client] = c
 	}
-	c := s.clients[r.Client]
-	if c == nil {
-		if p.replaced || p.closed || r.Empty() {
-			return news{} // the next server asks again, or the store
-		}
-		c = &client{id: r.Client, peer: p}
-		s.clients[r.Client] = c
+	for _, o := range h.Outcomes {
+		s.outcomeLocked(c, p, &o, o.Added != 0 && o.Added <= h.synced, &n)
 	}
-	if c.moved {
-		return news{}
+	for _, f := range h.InFlight {
+		s.inFlightLocked(c, p, f, h)
 	}
-	for _, o := range r.Outcomes {
-		s.outcomeLocked(c, p, &o, o.Added != 0 && o.Added <= synced, &n)
-	}
-	for _, f := range r.InFlight {
-		// What is in flight here is known here, or lost. So is what the store says of a server that said itself what it has.
-		old := from == "" && slices.Contains(p.heard, f.Owner)
-		if s.jobs[f.ID] == nil && f.Owner != l.life && !old && !s.wasLatelyLocked(f.ID) {
-			j := &job{g: p.h.g, peer: p, client: c, action: &wire.Action{ID: f.ID}, came: time.Now(), state: jobElsewhere, owner: f.Owner, recorded: true}
-			s.jobs[f.ID] = j
-			c.pushLocked(j)
-			c.elsewhere++
-		}
-	}
-	if from != "" {
+	if h.all {
 		for j := c.first; j != nil; {
 			next := j.next
-			if j.state == jobElsewhere && j.owner == from && !r.Mentions(j.action.ID) {
+			if j.state == jobElsewhere && j.owner == h.from && !h.Mentions(j.action.ID) {
 				s.lostLocked(j)
 			}
 			j = next
@@ -234,8 +249,32 @@ func (l *ledger) merge(p *peer, synced int64, r *wire.Record, from wire.ServerID
 	return n
 }
 
+// inFlightLocked notes that somebody says of an action that it is in flight.
+func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hearsay) {
+	switch j := s.jobs[f.ID]; {
+	case j != nil && j.state == jobElsewhere:
+		if f.Owner == h.from {
+			j.owner = h.from // it took the action over from whom we know
+		}
+	case j != nil:
+		j.recorded = true
+	case s.wasLatelyLocked(f.ID):
+		s.unrecordLocked(c.id, f.ID)
+	case f.Owner == s.g.cfg.Life, h.from == "" && slices.Contains(h.said, f.Owner):
+		// It is lost: who is said to process it does not know it.
+	default:
+		j := &job{
+			g: s.g, peer: p, client: c, action: &wire.Action{ID: f.ID}, came: time.Now(),
+			state: jobElsewhere, owner: f.Owner, recorded: true,
+		}
+		s.jobs[f.ID] = j
+		c.pushLocked(j)
+		c.elsewhere++
+	}
+}
+
 // outcome takes an outcome that another server published. P is the client's connection here or nil.
-func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome) (n news) {
+func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome, now time.Duration) (n news) {
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
@@ -244,7 +283,7 @@ func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome) (n news) {
 		if p == nil || p.replaced {
 			return news{} // it is at another server
 		}
-		c = &client{id: id, peer: p}
+		c = &client{id: id, peer: p, since: now}
 		s.clients[id] = c
 	}
 	if !c.moved {
@@ -258,8 +297,15 @@ func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome) (n news) {
 // outcomeLocked notes an outcome that came from elsewhere; has says that the client has it already.
 func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has bool, n *news) {
 	j := s.jobs[o.ID]
-	if j == nil && (p == nil || s.wasLatelyLocked(o.ID)) || j != nil && j.state != jobElsewhere {
-		return // it is known, and another one would be one too many
+	switch {
+	case j != nil && j.state != jobElsewhere:
+		j.recorded = true
+		return // another outcome would be one too many
+	case j == nil && s.wasLatelyLocked(o.ID):
+		s.unrecordLocked(c.id, o.ID)
+		return
+	case j == nil && p == nil:
+		return
 	}
 	g := s.g
 	out, err := g.outgoing(o)
@@ -272,11 +318,12 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 		c.pushLocked(j)
 	} else {
 		c.elsewhere--
+		c.openBytes -= len(j.action.Body)
 	}
 	j.state, j.outcome, j.has = jobSettled, out, has
 	j.owedLocked()
 	if !has {
-		n.outcomes = append(n.outcomes, j)
+		n.outcomes = append(n.outcomes, fresh{id: o.ID, out: out})
 	}
 	if out.Action.Type == wire.TypeUndo {
 		for _, w := range c.failLocked(j) {
@@ -302,9 +349,8 @@ func (s *ledgerShard) lostLocked(j *job) {
 		return
 	}
 	c.elsewhere--
-	j.state, j.owner = jobWaiting, ""
 	c.waiting++
-	c.openBytes += len(j.action.Body)
+	j.state, j.owner = jobWaiting, ""
 }
 
 // lost says that nobody will ever settle an action that was in flight elsewhere.
@@ -324,7 +370,7 @@ func (l *ledger) lost(id wire.ClientID, action wire.ActionID) (start *job) {
 }
 
 // unheard returns the servers at which something of p's client is in flight and that have not said what they know of it.
-func (l *ledger) unheard(p *peer) (owners []wire.ServerID) {
+func (l *ledger) unheard(p *peer, said []wire.ServerID) (owners []wire.ServerID) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
@@ -334,7 +380,7 @@ func (l *ledger) unheard(p *peer) (owners []wire.ServerID) {
 		return nil
 	}
 	for j := c.first; j != nil; j = j.next {
-		if j.state == jobElsewhere && !slices.Contains(p.heard, j.owner) && !slices.Contains(owners, j.owner) {
+		if j.state == jobElsewhere && !slices.Contains(said, j.owner) && !slices.Contains(owners, j.owner) {
 			owners = append(owners, j.owner)
 		}
 	}
@@ -355,7 +401,7 @@ func (l *ledger) silent(p *peer, owners []wire.ServerID) (start *job) {
 		next := j.next
 		if j.state == jobElsewhere && slices.Contains(owners, j.owner) {
 			if j.action.Body == nil { // the client has not sent it again: the store must not tell of it once more
-				s.client, s.confirms = id, append(s.confirms, j.action.ID)
+				s.unrecordLocked(id, j.action.ID)
 			}
 			s.lostLocked(j)
 		}
@@ -366,23 +412,20 @@ func (l *ledger) silent(p *peer, owners []wire.ServerID) (start *job) {
 	return start
 }
 
-// unhear forgets which servers have said what they know of p's client.
-func (l *ledger) unhear(p *peer) {
-	s := l.shard(p.member.Node.Client())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.heard = nil
-}
-
 // giveUp says that another server has taken over a job that ran here.
 func (l *ledger) giveUp(j *job) (start *job) {
 	c := j.client
 	s := l.shard(c.id)
 	s.mu.Lock()
 	defer l.unlock(s)
-	c.running = nil
-	c.openBytes -= len(j.action.Body)
-	if j.state != jobForgotten {
+	if c.running == j {
+		c.running = nil
+	} else { // it failed because of an earlier one, and does not count any more
+		c.openBytes += len(j.action.Body)
+	}
+	if j.state == jobForgotten {
+		c.openBytes -= len(j.action.Body)
+	} else {
 		j.state, j.owner, j.recorded = jobElsewhere, l.life, true
 		c.elsewhere++
 		if c.moved {
@@ -427,21 +470,47 @@ func (l *ledger) claim(p *peer, ids []wire.ActionID) (claims []*job, settled []w
 	s := l.shard(p.member.Node.Client())
 	s.mu.Lock()
 	defer l.unlock(s)
+	if p.replaced {
+		return nil, nil
+	}
 	for _, id := range ids {
 		j := s.jobs[id]
 		switch {
 		case j == nil || j.subscription != nil:
 			settled = append(settled, id)
 		case (j.state == jobWaiting || j.state == jobRunning) && !j.ending:
-			j.claimed, j.recorded = true, true
+			j.claimed, j.claiming, j.recorded = true, true, true
 			claims = append(claims, j)
 		}
 	}
 	return claims, settled
 }
 
+// claimAsked says that the store was asked to claim j. It returns what waits for that, or nil.
+func (l *ledger) claimAsked(j *job) (then func()) {
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	then, j.claiming, j.claimThen = j.claimThen, false, nil
+	return then
+}
+
+// afterClaim reports whether then has to wait until the store was asked to claim j: claimAsked returns it.
+func (l *ledger) afterClaim(j *job, then func()) (waits bool) {
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	if j.claiming {
+		j.claimThen = then
+	}
+	return j.claiming
+}
+
 // end says that j is about to be settled, and reports whether it is claimed. It will not be any more.
 func (l *ledger) end(j *job) (claimed bool) {
+	if l.life == "" {
+		return false
+	}
 	s := l.shard(j.client.id)
 	s.mu.Lock()
 	defer l.unlock(s)

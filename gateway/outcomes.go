@@ -11,8 +11,8 @@ import (
 
 // attach says that p is now its client's connection instead of old, which may be nil; synced is the last
 // number of ours that the client had when it connected. It returns the outcomes that the client does not
-// have yet.
-func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes []*wire.Outgoing, ids []wire.ActionID) {
+// have yet. It is not ok when the client has connected to another server meanwhile.
+func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes []*wire.Outgoing, ids []wire.ActionID, ok bool) {
 	id := p.member.Node.Client()
 	s := l.shard(id)
 	s.mu.Lock()
@@ -20,9 +20,12 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 	if old != nil {
 		old.replaced = true
 	}
+	if p.replaced {
+		return nil, nil, false
+	}
 	c := s.clients[id]
-	if c == nil || p.replaced {
-		return nil, nil
+	if c == nil {
+		return nil, nil, true
 	}
 	s.forgetSubscriptionsLocked(c)
 	c.peer, c.since, c.moved = p, now, false
@@ -42,7 +45,7 @@ func (l *ledger) attach(p, old *peer, synced int64, now time.Duration) (outcomes
 		j = next
 	}
 	s.dropIfDoneLocked(c)
-	return outcomes, ids
+	return outcomes, ids, true
 }
 
 // detach says that p ended at now. Among several servers it returns what the others are to know of the client, and
@@ -52,6 +55,7 @@ func (l *ledger) detach(p *peer, now time.Duration) (r wire.Record, stays bool) 
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
+	p.replaced = true // what comes for it from now on comes too late
 	c := s.clients[id]
 	if c == nil || c.peer != p && (c.peer != nil || !c.moved || c.stays) {
 		return wire.Record{}, false
@@ -144,8 +148,11 @@ func (l *ledger) sweep(before time.Duration) {
 			}
 			for j := c.first; j != nil; {
 				next := j.next
-				if c.peer == nil || j.has && j.via == nil {
+				switch {
+				case c.peer == nil:
 					s.forgetLocked(j)
+				case j.has && j.via == nil:
+					s.confirmedLocked(j)
 				}
 				j = next
 			}
@@ -179,22 +186,25 @@ func (s *ledgerShard) forgetSubscriptionsLocked(c *client) {
 	for j := c.first; j != nil; {
 		next := j.next
 		if j.subscription != nil {
-			if j.state == jobWaiting {
-				c.waiting--
-				c.openBytes -= len(j.action.Body)
-			}
 			s.forgetLocked(j)
 		}
 		j = next
 	}
 }
 
+// forgetLocked forgets j. If it runs it still does.
 func (s *ledgerShard) forgetLocked(j *job) {
+	c := j.client
 	delete(s.jobs, j.action.ID)
 	j.unproveLocked()
-	j.client.unlinkLocked(j)
-	if j.state == jobElsewhere {
-		j.client.elsewhere--
+	c.unlinkLocked(j)
+	switch j.state {
+	case jobWaiting:
+		c.waiting--
+		c.openBytes -= len(j.action.Body)
+	case jobElsewhere:
+		c.elsewhere--
+		c.openBytes -= len(j.action.Body)
 	}
 	j.state = jobForgotten
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"logux-proxy/gateway/hub"
@@ -26,15 +25,11 @@ type peer struct {
 	// connection does not take output; its memory goes back to the loop when it is empty.
 	pending      []delivery
 	pendingBytes int
-	privates     privates
 	// asking is the subscription that the back-end thinks about; nil for none. A client's actions are
 	// processed one after another, so there is at most one.
 	asking *asking
-	// arrival is what the client's actions wait for after it has come here; nil for nothing.
-	arrival   *arrival
-	census    *census       // nil when none is under way
-	synced    int64         // the last number of ours that the client had when it connected
-	leaveAt   time.Duration // when it is closed after a gap; 0 for never
+	// passage is what a connection has among several servers; nil where there is one, and before the client is joined.
+	passage   *passage
 	timer     time.Duration // what the connection's timer is set to
 	rateStart time.Duration // the running second of the action rate
 	rateCount int
@@ -46,11 +41,24 @@ type peer struct {
 	hasty   bool // too many actions in this second
 	unheard bool // nothing is read, because of full or hasty
 
-	arriving atomic.Bool // arrival is not nil
-	// Guarded by the ledger.
-	replaced bool            // the client has a newer connection
-	heard    []wire.ServerID // servers that said what they know of the client
+	// replaced: this is not its client's connection any more, or never will be. Guarded by the ledger.
+	replaced bool
 }
+
+// A passage is what a connection has because there are other servers that its client may come from and go to. Owned by
+// the connection's loop.
+type passage struct {
+	// arrival is what the client's actions, and everything that is sent to it, wait for; nil for nothing.
+	arrival  *arrival
+	census   *census         // nil when none is under way
+	said     []wire.ServerID // servers that said what they know of the client
+	synced   int64           // the last number of ours that the client had when it connected
+	leaveAt  time.Duration   // when it is closed after a gap; 0 for never
+	privates privates
+}
+
+// arrives reports whether the client's actions wait.
+func (p *peer) arrives() bool { return p.passage != nil && p.passage.arrival != nil }
 
 // A delivery is one action on its way to one client.
 type delivery struct {
@@ -79,6 +87,11 @@ func (p *peer) enqueue(d delivery) {
 // outcomes go the acknowledgements of the actions they belong to, in the same write.
 func (p *peer) flush() {
 	if len(p.pending) == 0 || !p.session.Ready() {
+		return
+	}
+	// The numbers of this connection begin when it is known which ones of an earlier connection the client has. Else
+	// the next server could not tell them apart.
+	if p.arrives() && p.pendingBytes <= p.h.g.cfg.MaxOutput {
 		return
 	}
 	for i := range p.pending {
@@ -139,11 +152,13 @@ func (p *peer) rearm() {
 	if p.hasty {
 		earlier(p.rateStart + rateWindow)
 	}
-	if p.arrival != nil {
-		earlier(p.arrival.until)
-	}
-	if p.leaveAt != 0 {
-		earlier(p.leaveAt)
+	if w := p.passage; w != nil {
+		if w.arrival != nil {
+			earlier(w.arrival.until)
+		}
+		if w.leaveAt != 0 {
+			earlier(w.leaveAt)
+		}
 	}
 	if at != 0 && (p.timer == 0 || at < p.timer) {
 		p.timer = at

@@ -41,12 +41,13 @@ func (f *fanout) privateOf(p *peer) *private {
 
 // enqueuePrivate gives the client an action that was not published.
 func (p *peer) enqueuePrivate(one *private) {
-	l := &p.privates
-	if p.closed || p.conn.Closing() || l.n >= maxPrivates || l.n > 0 && int(l.bytes)+one.out.Size() > maxPrivateBytes {
+	w := p.passage
+	if w == nil || p.closed || p.conn.Closing() || w.privates.full(one) {
 		p.giveAway(one)
 		p.enqueue(delivery{out: one.out})
 		return
 	}
+	l := &w.privates
 	if l.last == nil {
 		l.first = one
 	} else {
@@ -58,9 +59,16 @@ func (p *peer) enqueuePrivate(one *private) {
 	p.enqueue(delivery{out: one.out, private: one})
 }
 
+func (l *privates) full(next *private) bool {
+	return l.n >= maxPrivates || l.n > 0 && int(l.bytes)+next.out.Size() > maxPrivateBytes
+}
+
 // confirmPrivates forgets what the client has: every sync up to number added.
 func (p *peer) confirmPrivates(added int64) {
-	l := &p.privates
+	if p.passage == nil {
+		return
+	}
+	l := &p.passage.privates
 	for l.first != nil && l.first.added != 0 && l.first.added <= added {
 		l.n--
 		l.bytes -= int32(l.first.out.Size())
@@ -73,10 +81,13 @@ func (p *peer) confirmPrivates(added int64) {
 
 // giveAwayPrivates publishes what the client did not confirm, when its connection is no good any more.
 func (p *peer) giveAwayPrivates() {
-	for one := p.privates.first; one != nil; one = one.next {
+	if p.passage == nil {
+		return
+	}
+	for one := p.passage.privates.first; one != nil; one = one.next {
 		p.giveAway(one)
 	}
-	p.privates = privates{}
+	p.passage.privates = privates{}
 }
 
 // giveAway publishes a private action for the client of p alone. Any goroutine may call it.

@@ -190,7 +190,7 @@ func TestUnconfirmedPrivateActionsAreBounded(t *testing.T) {
 		t.Errorf("%d were published, want %d", got, more)
 	}
 	remembered := func() (l privates) {
-		w.on("10:a", func(p *peer) { l = p.privates })
+		w.on("10:a", func(p *peer) { l = p.passage.privates })
 		return l
 	}
 	if l := remembered(); l.n != maxPrivates {

@@ -27,18 +27,19 @@ type job struct {
 	// Guarded by the ledger
 	client     *client
 	next, prev *job
-	state      jobState
 	outcome    *wire.Outgoing
-	via        *peer // the connection it came by last; nil when that one ended
-	added      int64 // number of the sync that carried the outcome to the live connection; 0 when none did
-	proof      int64 // number of a sync written after our synced for it on via; 0 when that is not written
-	has        bool  // the client confirmed that it has the outcome
-	counted    int   // bytes, while it counts as unconfirmed; else 0
-
-	owner    wire.ServerID // who processes it, in jobElsewhere
-	recorded bool          // the store knows it
-	claimed  bool          // it is claimed, or about to be
-	ending   bool          // its outcome is known, and soon told
+	via        *peer         // the connection it came by last; nil when that one ended
+	added      int64         // number of the sync that carried the outcome to the live connection; 0 when none did
+	proof      int64         // number of a sync written after our synced for it on via; 0 when that is not written
+	counted    int           // bytes, while it counts as unconfirmed; else 0
+	owner      wire.ServerID // who processes it, in jobElsewhere
+	claimThen  func()        // what waits until the store was asked to claim it
+	state      jobState
+	has        bool // the client confirmed that it has the outcome
+	recorded   bool // the store knows it
+	claimed    bool // it is claimed, or about to be
+	claiming   bool // the store is about to be asked to claim it
+	ending     bool // its outcome is known, and soon told
 }
 
 // run begins the work on j. It does not block; any goroutine may call it.
@@ -116,7 +117,7 @@ func (j *job) settle(reason wire.Reason, why *cause) {
 		j.conclude(out, reason, why)
 		return
 	}
-	j.g.settleClaim(j.asClaim(), out, func(kept *wire.Outgoing, taken bool) {
+	j.settleClaim(out, func(kept *wire.Outgoing, taken bool) {
 		if taken {
 			if next := j.g.ledger.giveUp(j); next != nil {
 				next.run()
@@ -127,25 +128,29 @@ func (j *job) settle(reason wire.Reason, why *cause) {
 	})
 }
 
-// verdict makes the outcome of j for its author, and tells everybody else of an undo.
+// verdict makes the outcome of j for its author.
 func (j *job) verdict(reason wire.Reason) *wire.Outgoing {
-	g := j.g
 	if reason == "" {
-		return g.processed(j.action.ID)
+		return j.g.processed(j.action.ID)
 	}
-	out := g.undo(j.action, reason)
-	if j.resent {
-		author := j.action.ID.Client()
-		if err := g.publish(out, withoutAuthor(&j.targets, author), author); err != nil {
-			g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
-		}
+	return j.g.undo(j.action, reason)
+}
+
+// retract tells everybody whom j went to if its outcome is an undo.
+func (j *job) retract(out *wire.Outgoing) {
+	if !j.resent || out.Action.Type != wire.TypeUndo {
+		return
 	}
-	return out
+	author := j.action.ID.Client()
+	if err := j.g.publish(out, withoutAuthor(&j.targets, author), author); err != nil {
+		j.g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
+	}
 }
 
 // conclude gives the outcome to the client and goes on with its next action.
 func (j *job) conclude(out *wire.Outgoing, reason wire.Reason, why *cause) {
-	s := j.g.ledger.settle(j, out, reason != "")
+	j.retract(out)
+	s := j.g.ledger.settle(j, out, out.Action.Type == wire.TypeUndo)
 	if !s.forgotten {
 		j.report(reason, why)
 	}
@@ -163,7 +168,9 @@ func (j *job) failAfter(first *job) {
 	out := j.g.undo(j.action, wire.ReasonError)
 	conclude := func(out *wire.Outgoing, taken bool) {
 		if taken {
-			j.g.ledger.giveUp(j)
+			if next := j.g.ledger.giveUp(j); next != nil {
+				next.run()
+			}
 			return
 		}
 		j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})
@@ -171,7 +178,7 @@ func (j *job) failAfter(first *job) {
 		j.tell(out, p, away, "")
 	}
 	if j.g.ledger.end(j) {
-		j.g.settleClaim(j.asClaim(), out, conclude)
+		j.settleClaim(out, conclude)
 		return
 	}
 	conclude(out, false)

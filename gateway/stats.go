@@ -62,7 +62,7 @@ func (g *Gateway) Stats() Stats {
 		Zombies:    g.zombies.Load(),
 		Handovers:  g.handovers.Load(),
 		Claims:     g.claims.Load(),
-		Orphans:    g.orphans.Load(),
+		Orphans:    g.taken.Load(),
 		GapCloses:  g.gapCloses.Load(),
 	}
 	for i, o := range Outcomes {

@@ -41,7 +41,7 @@ func (h *handler) take(p *peer, actions []session.Received) {
 		return
 	}
 	g.duplicates.Add(int64(t.known))
-	h.brake(p, len(actions), len(h.jobs) > t.known, t.load)
+	h.brake(p, len(actions), t.waits, t.load)
 	for _, r := range denied {
 		h.deny(p, r.Action)
 	}
@@ -89,7 +89,7 @@ func (h *handler) acknowledge(p *peer, id wire.ActionID) {
 
 // unbrake resumes reading when half of what was too much has its outcome.
 func (h *handler) unbrake(p *peer) {
-	if !p.full {
+	if !p.full || p.arrives() {
 		return
 	}
 	if l := h.g.ledger.load(p); l.jobs <= h.g.cfg.MaxQueue/2 && l.bytes <= h.g.cfg.MaxQueueBytes/2 {

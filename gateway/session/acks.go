@@ -48,9 +48,6 @@ func (s *Session) Settled(now Time, id wire.ActionID, out *Ready) {
 
 // release acknowledges from the front what is settled or has waited long enough.
 func (s *Session) release(now Time, out *Ready) {
-	if s.cfg.Claims {
-		s.overdue(now, out)
-	}
 	n := 0
 	for n < len(s.acks) && (s.acks[n].open == 0 || !s.cfg.Claims && now.Mono >= s.acks[n].since+s.cfg.AckLimit) {
 		out.end(wire.MessageSynced, wire.AppendSynced(out.buf, s.acks[n].added))
@@ -71,7 +68,7 @@ func (s *Session) release(now Time, out *Ready) {
 // overdue asks for claims when the first sync has waited long enough, and after another such time again: of all actions
 // that have waited half as long, for the timer looks at the first sync only.
 func (s *Session) overdue(now Time, out *Ready) {
-	if len(s.acks) == 0 || s.acks[0].open == 0 || now.Mono < s.acks[0].since+s.cfg.AckLimit {
+	if !s.cfg.Claims || len(s.acks) == 0 || s.acks[0].open == 0 || now.Mono < s.acks[0].since+s.cfg.AckLimit {
 		return
 	}
 	for i := range s.acks {

@@ -55,6 +55,7 @@ func (s *Session) Advance(now Time, out *Ready) {
 		}
 	case ready:
 		s.release(now, out)
+		s.overdue(now, out)
 		if s.paused {
 			return
 		}
