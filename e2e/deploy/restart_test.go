@@ -108,7 +108,7 @@ func even(t *testing.T, f *fleet.Fleet, server string, began int64) int {
 		}
 	}
 	if of.timed {
-		most := perSecond(all)
+		most := within(time.Second, all)
 		t.Logf("%s: at most %d closes in a second, evenly it would be %.0f", server, most, float64(len(all))/of.drain.Seconds())
 		if float64(most) > 1.1*float64(len(all))/of.drain.Seconds()+1 {
 			t.Errorf("%s: %d closes in one second of %d in %v", server, most, len(all), of.drain)
@@ -133,10 +133,10 @@ func ended(f *fleet.Fleet, server string) bool {
 	return len(open) == 0
 }
 
-// perSecond is the most that happened within one second.
-func perSecond(all []time.Duration) (most int) {
+// within is the most that happened within a window.
+func within(window time.Duration, all []time.Duration) (most int) {
 	for first, last := 0, 0; last < len(all); last++ {
-		for all[last]-all[first] >= time.Second {
+		for all[last]-all[first] >= window {
 			first++
 		}
 		most = max(most, last-first+1)

@@ -43,9 +43,12 @@ func TestScaleOut(t *testing.T) {
 	t.Logf("%d clients were let go", len(all))
 	if of.timed {
 		for _, n := range f.Nodes {
-			if most := perSecond(closes(f, n.Name, joined)); most > of.rate*11/10+1 {
-				t.Errorf("%s let %d clients go in a second", n.Name, most)
+			// Clients see some closes together that were not, when the machine is busy.
+			all := closes(f, n.Name, joined)
+			if most := within(5*time.Second, all); most > 5*of.rate*12/10 {
+				t.Errorf("%s let %d clients go in five seconds", n.Name, most)
 			}
+			t.Logf("%s let at most %d clients go in a second, and %d in five", n.Name, within(time.Second, all), within(5*time.Second, all))
 		}
 	}
 	v := f.Judge()
