@@ -163,11 +163,23 @@ func NewBus(c BusConfig) (*Bus, error) {
 // Publish reaches every other server with an interest in one of e's topics, each once. It stamps Origin, Epoch, Seq and
 // Published, whatever e says of them. It does not block, and does not fail because Redis is away.
 func (b *Bus) Publish(e *wire.Envelope) error {
-	return b.publish(e, e.Topics(), nil)
+	return b.publish(e, e.Topics(), nil, nil)
+}
+
+// PublishThen is Publish, and calls done once, perhaps before it returns, when Redis has e: then e reaches the others
+// whatever happens to this server. While Redis does not take what is published done is called at once. With an error it
+// is not called. It must not block.
+func (b *Bus) PublishThen(e *wire.Envelope, done func()) error {
+	topics := e.Topics()
+	if len(topics) == 0 {
+		done()
+		return nil
+	}
+	return b.publish(e, topics, nil, done)
 }
 
 // publish publishes e on topics. a waits for what Redis says of it, unless it is nil.
-func (b *Bus) publish(e *wire.Envelope, topics []wire.Topic, a *announcement) error {
+func (b *Bus) publish(e *wire.Envelope, topics []wire.Topic, a *announcement, then func()) error {
 	if len(topics) == 0 {
 		return nil
 	}
@@ -182,10 +194,11 @@ func (b *Bus) publish(e *wire.Envelope, topics []wire.Topic, a *announcement) er
 		to[i] = placed{topic: topic, partition: partitionOf(topic)}
 	}
 	now := time.Now()
+	var last uint64
 	stamped := *e
 	stamped.Origin, stamped.Epoch, stamped.Published = b.cfg.Server, b.epoch, now.UnixMilli()
 	b.ring.append(now, to, func(dst []byte, seq uint64) []byte {
-		stamped.Seq = seq
+		stamped.Seq, last = seq, seq
 		if a != nil { // before anybody sees the entry
 			b.announcements.add(seq, a)
 		}
@@ -193,10 +206,22 @@ func (b *Bus) publish(e *wire.Envelope, topics []wire.Topic, a *announcement) er
 	})
 	b.stats.published.Add(1)
 	l := b.layout.Load()
+	var sent *delivery
+	if then != nil {
+		sent = &delivery{done: then}
+		sent.left.Store(1)
+	}
 	for i, t := range to {
 		if n := l.owner[t.partition]; n != nil && (i == 0 || n != l.owner[to[i-1].partition]) {
+			if sent != nil {
+				sent.left.Add(1)
+				n.publisher.await(last, sent)
+			}
 			n.publisher.kick()
 		}
+	}
+	if sent != nil {
+		sent.arrived()
 	}
 	b.feeds.published()
 	return nil

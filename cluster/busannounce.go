@@ -34,7 +34,7 @@ func (b *Bus) Announce(e *wire.Envelope, done func(others int)) {
 		certain = settled && (!b.cfg.Redis.cluster || now.Sub(since) > b.cfg.silence())
 	}
 	a := &announcement{topic: topic, at: now, done: done}
-	if err := b.publish(e, topics, a); err != nil || !certain {
+	if err := b.publish(e, topics, a, nil); err != nil || !certain {
 		a.finish(-1)
 	}
 	if b.stopped.Load() {

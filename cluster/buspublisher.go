@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +34,61 @@ type publisher struct {
 		lost        uint64    // up to this some went out of the ring before Redis took them
 		busy        time.Time // since when a pipeline is under way; zero: none
 		errText     string    // why the last pipeline failed; "": it did not
+		ended       bool      // it publishes nothing any more
+		waiting     []waiter  // by seq
+	}
+}
+
+// A delivery waits until all servers of Redis that it goes to have an envelope.
+type delivery struct {
+	left atomic.Int32
+	done func()
+}
+
+func (d *delivery) arrived() {
+	if d.left.Add(-1) == 0 {
+		d.done()
+	}
+}
+
+// A waiter is the part of a delivery that one server of Redis has.
+type waiter struct {
+	seq uint64
+	d   *delivery
+}
+
+// await tells d when Redis has everything up to seq, or does not take anything.
+func (p *publisher) await(seq uint64, d *delivery) {
+	p.mu.Lock()
+	wait := p.mu.cursor < seq && p.mu.errText == "" && !p.mu.ended
+	if wait {
+		p.mu.waiting = append(p.mu.waiting, waiter{seq, d})
+	}
+	p.mu.Unlock()
+	if !wait {
+		d.arrived()
+	}
+}
+
+// arrivedLocked takes those that wait for nothing beyond seq.
+func (p *publisher) arrivedLocked(seq uint64) (arrived []waiter) {
+	// Two that publish at once may come here the other way round.
+	waiting := p.mu.waiting[:0]
+	for _, w := range p.mu.waiting {
+		if w.seq <= seq {
+			arrived = append(arrived, w)
+		} else {
+			waiting = append(waiting, w)
+		}
+	}
+	clear(p.mu.waiting[len(waiting):])
+	p.mu.waiting = waiting
+	return arrived
+}
+
+func tell(arrived []waiter) {
+	for _, w := range arrived {
+		w.d.arrived()
 	}
 }
 
@@ -126,6 +183,11 @@ func (p *publisher) finish(ctx context.Context) {
 }
 
 func (p *publisher) hangUp() {
+	p.mu.Lock()
+	p.mu.ended = true
+	arrived := p.arrivedLocked(math.MaxUint64)
+	p.mu.Unlock()
+	tell(arrived)
 	if p.client != nil {
 		_ = p.client.Close()
 		p.client = nil
@@ -141,7 +203,12 @@ func (p *publisher) note(err error, end bool) {
 	p.mu.Lock()
 	before := p.mu.errText
 	p.mu.errText, p.mu.busy = text, time.Time{}
+	var arrived []waiter
+	if text != "" {
+		arrived = p.arrivedLocked(math.MaxUint64)
+	}
 	p.mu.Unlock()
+	tell(arrived)
 	log, name := p.node.bus.log, zap.String("redis", p.node.name)
 	switch {
 	case text != "" && text != before:
@@ -221,12 +288,15 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 // advance moves the cursor forward.
 func (p *publisher) advance(to, lost uint64) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.mu.interrupted {
+		p.mu.Unlock()
 		return
 	}
 	p.mu.cursor = max(p.mu.cursor, to)
 	p.mu.lost = max(p.mu.lost, lost)
+	arrived := p.arrivedLocked(p.mu.cursor)
+	p.mu.Unlock()
+	tell(arrived)
 }
 
 func (p *publisher) verb() string {

@@ -115,6 +115,15 @@ func (p *Port) Publish(e *wire.Envelope) error {
 	return nil
 }
 
+// PublishThen is Publish, and calls done before it returns.
+func (p *Port) PublishThen(e *wire.Envelope, done func()) error {
+	if err := p.Publish(e); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
 // Announce hands e on like Publish and calls done, once and before it returns, with how many other servers have
 // it: -1 when it could not be published.
 func (p *Port) Announce(e *wire.Envelope, done func(others int)) {

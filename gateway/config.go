@@ -30,6 +30,9 @@ type Bus interface {
 	Leave(topic wire.Topic)
 	// Publish reaches every other server with an interest in one of e's topics, each at most once.
 	Publish(e *wire.Envelope) error
+	// PublishThen is Publish. Done is called once, perhaps before it returns, when e would survive the end of this process,
+	// or nobody can tell how long that takes. With an error it is not called.
+	PublishThen(e *wire.Envelope, done func()) error
 	// Announce publishes e, which has one topic, and calls done once, perhaps before it returns, with how many other
 	// servers have got it: -1 when that is not known.
 	Announce(e *wire.Envelope, done func(others int))

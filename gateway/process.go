@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,8 +22,12 @@ type job struct {
 
 	// Owned by the one callback of the back-end that runs at a time
 	targets wire.Targets
-	resent  bool // it was re-sent to targets, which are to hear of its undo
+	resent  bool        // it was re-sent to targets, which are to hear of its undo
+	reason  wire.Reason // of settle, while it waits for what is re-sent
+	why     *cause
 	asked   time.Time
+
+	leave atomic.Int32 // how far what is re-sent is
 
 	// Guarded by the ledger
 	client     *client
@@ -63,7 +68,8 @@ func (j *job) answer(a wire.Answer) {
 	case wire.AnswerApproved:
 		if !j.targets.Empty() {
 			j.resent = true
-			j.g.route(j.action, &j.targets)
+			j.leave.Store(leaving)
+			j.g.route(j.action, &j.targets, j.left)
 		}
 	case wire.AnswerAction:
 		j.g.answered(j, a)
@@ -112,6 +118,30 @@ type cause struct {
 // settle ends j: with logux/processed where reason is "", else with a logux/undo to its author and to
 // everybody it went to. It lets the client's next action go on.
 func (j *job) settle(reason wire.Reason, why *cause) {
+	// Its author forgets the action when it has the outcome: not before the others are sure to get it.
+	j.reason, j.why = reason, why
+	if j.leave.CompareAndSwap(leaving, settling) {
+		return
+	}
+	j.settleNow(reason, why)
+}
+
+// left says that what is re-sent survives the end of this process.
+func (j *job) left() {
+	if j.leave.Swap(hasLeft) == settling {
+		j.settleNow(j.reason, j.why)
+	}
+}
+
+// How far what is re-sent of a job is.
+const (
+	_ int32 = iota // nothing is re-sent
+	leaving
+	settling // the job is settled when it has left
+	hasLeft
+)
+
+func (j *job) settleNow(reason wire.Reason, why *cause) {
 	out := j.verdict(reason)
 	if !j.g.ledger.end(j) {
 		j.conclude(out, reason, why)

@@ -42,11 +42,18 @@ func (g *Gateway) Deliver(a *wire.Action, t *wire.Targets) error {
 	return g.publish(out, t, author)
 }
 
-// route re-sends the action of a client.
-func (g *Gateway) route(a *wire.Action, t *wire.Targets) {
+// route re-sends the action of a client, and calls done when that would survive the end of this process.
+func (g *Gateway) route(a *wire.Action, t *wire.Targets, done func()) {
 	out, err := wire.NewOutgoing(a, g.cfg.Session.Server)
-	if err == nil {
-		err = g.publish(out, t, a.ID.Client())
+	switch {
+	case err != nil:
+		done()
+	case g.local(out, t, a.ID.Client(), g.cfg.Life != ""):
+		done()
+	default:
+		if err = g.cfg.Bus.PublishThen(g.envelope(out, t, a.ID.Client()), done); err != nil {
+			done()
+		}
 	}
 	if err != nil {
 		g.log.Error("Action could not be re-sent", zap.String("actionId", string(a.ID)), zap.Error(err))
@@ -59,9 +66,13 @@ func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.Clien
 	if t.Empty() || g.local(out, t, author, g.cfg.Life != "") {
 		return nil
 	}
-	return g.cfg.Bus.Publish(&wire.Envelope{
+	return g.cfg.Bus.Publish(g.envelope(out, t, author))
+}
+
+func (g *Gateway) envelope(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) *wire.Envelope {
+	return &wire.Envelope{
 		Origin: g.cfg.Session.Server, Seq: g.published.Add(1), Action: out.Action, Targets: *t, Author: author,
-	})
+	}
 }
 
 // receiveAction takes an action from another server.
