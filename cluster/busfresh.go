@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"slices"
+	"time"
 
 	"logux-proxy/wire"
 )
@@ -11,7 +12,10 @@ import (
 // which a server of Redis says things. Confirmations of joins are numbered; an origin notes the first envelope
 // that came after a number. What it published before that one and has not come was published before the join.
 //
-// The bus does not promise that (see Bus): an envelope with another topic that was joined during the break, or one on a topic
+// A topic that is joined during the break has no confirmation. But pages are in order and have no holes, so an envelope that
+// is older than one of the same topic that came in a page was published before the topic was joined (newest).
+//
+// The bus does not promise that (see Bus): an envelope with another topic that it was to come on, or one on a topic
 // that lingered, may still be such.
 
 // A first is the seq of the first envelope that came through a server of Redis since the confirmation with a number.
@@ -72,4 +76,39 @@ func (o *origin) missedLocked(e *wire.Envelope) bool {
 		}
 	}
 	return false
+}
+
+// A newest notes the last envelope of an origin that came in a page, by topic, for as long as older ones may still be
+// sent. The second map is the older one.
+type newest struct {
+	of    [2]map[wire.Topic]uint64
+	since time.Time // of the first map
+}
+
+// maxNewest bounds each of the maps. Beyond it, an envelope from before a join may come late.
+const maxNewest = 1 << 16
+
+// note takes an envelope that comes in a page; keep is how long a server can send one again.
+func (n *newest) note(e *wire.Envelope, now time.Time, keep time.Duration) {
+	if n.of[0] == nil || now.Sub(n.since) > keep {
+		n.of[0], n.of[1], n.since = make(map[wire.Topic]uint64), n.of[0], now
+	}
+	for _, topic := range e.Topics() {
+		if len(n.of[0]) < maxNewest {
+			n.of[0][topic] = e.Seq
+		}
+	}
+}
+
+// overtook reports whether newer ones have come in pages on each topic of e that this server listens to.
+func (n *newest) overtook(e *wire.Envelope, t *topics) bool {
+	if n.of[0] == nil {
+		return false
+	}
+	for _, topic := range e.Topics() {
+		if _, interested := t.interest(topic, partitionOf(topic)); interested && max(n.of[0][topic], n.of[1][topic]) < e.Seq {
+			return false
+		}
+	}
+	return true
 }

@@ -1,43 +1,82 @@
 package cluster
 
-import "testing"
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
 
-// What was published before a join is told from what got lost after it by the first envelope that came since.
-func TestViewKnowsWhatWasBeforeAJoin(t *testing.T) {
-	n := &redisNode{}
-	v := &view{}
-	came := func(seqs ...uint64) {
-		for _, seq := range seqs {
-			v.noteFirst(n, seq)
+	"go.uber.org/zap"
+
+	"logux-proxy/wire"
+)
+
+// A receivedSeqs is a BusReceiver that notes what comes.
+type receivedSeqs struct{ seqs []uint64 }
+
+func (r *receivedSeqs) Receive(e *wire.Envelope) { r.seqs = append(r.seqs, e.Seq) }
+func (r *receivedSeqs) Gap()                     {}
+
+type noMesh struct{}
+
+func (noMesh) Peers() []wire.NodeID            { return []wire.NodeID{"server:b"} }
+func (noMesh) Send(wire.NodeID, []byte) error { return nil }
+
+// While Redis is away a topic is joined, newer envelopes of it come in pages, and then a page begins earlier: what was
+// published before the join does not come behind them, but what is missing on other topics does.
+func TestNothingFromBeforeAJoinComesLate(t *testing.T) {
+	r, err := ParseRedis("redis://one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := &receivedSeqs{}
+	b, err := NewBus(BusConfig{Redis: r, Server: "server:a", Receiver: received, Mesh: noMesh{}, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, channel := range []string{"a", "b"} {
+		b.Join(wire.ChannelTopic(channel), func(error) {})
+	}
+	bring := func(from, to uint64, channels map[uint64][]string) {
+		p := &page{epoch: 1, from: from, to: to}
+		for seq := from + 1; seq <= to; seq++ {
+			if on := channels[seq]; on != nil {
+				p.envelopes = append(p.envelopes, wire.AppendEnvelope(nil, &wire.Envelope{
+					Origin: "server:b", Epoch: 1, Seq: seq, Targets: wire.Targets{Channels: on},
+					Action: &wire.Action{ID: wire.ActionID(fmt.Sprint(seq, " 38:a:b 0")), Body: wire.RawJSON(`{}`)},
+				}))
+			}
 		}
+		b.paged("server:b", p)
 	}
-	before := func(seq, confirmation uint64, want bool) {
-		t.Helper()
-		if got := v.before(seq, confirmation); got != want {
-			t.Errorf("%d is before confirmation %d: %v", seq, confirmation, got)
-		}
+	bring(10, 14, map[uint64][]string{12: {"a"}, 14: {"a"}})
+	bring(2, 14, map[uint64][]string{
+		3: {"a"},      // before the join
+		4: {"b"},      // missing
+		5: {"a", "b"}, // missing on one of the two
+		6: {"other"},  // for others
+		12: {"a"}, 14: {"a"},
+	})
+	if want := []uint64{12, 14, 4, 5}; !slices.Equal(received.seqs, want) {
+		t.Errorf("%v came, want %v", received.seqs, want)
 	}
-	came(10, 11)
-	n.confirmations.Store(1)
-	before(5, 1, false) // nothing has come since: it is in its order
-	came(20, 21)
-	n.confirmations.Store(3)
-	came(30)
-	before(19, 1, true)
-	before(20, 1, false)
-	before(29, 2, true) // no envelope came between two confirmations
-	before(29, 3, true)
-	before(31, 3, false)
-	before(31, 4, false)
-	v.forgetFirsts(20)
-	before(19, 1, false) // it is not sent again
-	before(29, 2, true)
-	for i := range uint64(2 * maxFirsts) {
-		n.confirmations.Add(1)
-		came(100 + i)
+}
+
+// The notes about pages go when nothing older can be sent any more.
+func TestNewestForgets(t *testing.T) {
+	const keep = 30 * time.Second
+	var n newest
+	start := time.Unix(0, 0)
+	on := func(channel string, seq uint64) *wire.Envelope {
+		return &wire.Envelope{Seq: seq, Targets: wire.Targets{Channels: []string{channel}}}
 	}
-	if len(v.firsts) > maxFirsts {
-		t.Errorf("%d are kept", len(v.firsts))
+	n.note(on("a", 1), start, keep)
+	n.note(on("b", 2), start.Add(keep+1), keep)
+	if n.of[1][wire.ChannelTopic("a")] != 1 {
+		t.Error("it was forgotten too early")
 	}
-	before(99, 4, false)
+	n.note(on("b", 3), start.Add(2*keep+2), keep)
+	if len(n.of[0])+len(n.of[1]) != 2 || n.of[1][wire.ChannelTopic("b")] != 2 {
+		t.Errorf("%v", n.of)
+	}
 }

@@ -137,9 +137,10 @@ func (o *origin) unparkAllLocked() {
 // it waits for nothing.
 func (o *origin) replayLocked(e *wire.Envelope) bool {
 	if o.seen.add(e.Seq) {
-		if !o.missedLocked(e) {
+		if !o.missedLocked(e) || o.newest.overtook(e, o.bus.topics) {
 			return false
 		}
+		o.newest.note(e, time.Now(), o.bus.cfg.Keep)
 		o.receiveLocked(e)
 		return true
 	}

@@ -53,6 +53,8 @@ type origin struct {
 	held      []heldEnvelope
 	heldBytes int
 
+	newest newest
+
 	parked      []*parkedEnvelope // in the order of seq
 	parkedBytes int
 }
