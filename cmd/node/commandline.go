@@ -37,6 +37,7 @@ type commandLine struct {
 	Help helpFlag `help:"Show this help."`
 
 	Run           runCommand           `cmd:"" default:"withargs"`
+	Check         checkCommand         `cmd:"" help:"Try settings, back-end, Redis and other nodes before a start."`
 	Cluster       clusterCommand       `cmd:"" help:"Show all nodes; drain one; disconnect a user."`
 	Health        healthCommand        `cmd:"" help:"Ask the node of this machine whether it lives."`
 	Send          sendCommand          `cmd:"" help:"Send one action to clients, as the back-end does."`
@@ -81,9 +82,7 @@ type helpFlag bool
 
 // BeforeReset prints the help of the command, before anything could be wrong.
 func (helpFlag) BeforeReset(ctx *kong.Context) error {
-	if err := ctx.PrintUsage(false); err != nil {
-		return err
-	}
+	_ = ctx.PrintUsage(false) // whoever reads it may have read enough, as head does
 	return errHelp
 }
 
