@@ -19,7 +19,7 @@ func (r *receivedSeqs) Gap()                     {}
 
 type noMesh struct{}
 
-func (noMesh) Peers() []wire.NodeID            { return []wire.NodeID{"server:b"} }
+func (noMesh) Peers() []wire.NodeID           { return []wire.NodeID{"server:b"} }
 func (noMesh) Send(wire.NodeID, []byte) error { return nil }
 
 // While Redis is away a topic is joined, newer envelopes of it come in pages, and then a page begins earlier: what was
@@ -51,10 +51,10 @@ func TestNothingFromBeforeAJoinComesLate(t *testing.T) {
 	}
 	bring(10, 14, map[uint64][]string{12: {"a"}, 14: {"a"}})
 	bring(2, 14, map[uint64][]string{
-		3: {"a"},      // before the join
-		4: {"b"},      // missing
-		5: {"a", "b"}, // missing on one of the two
-		6: {"other"},  // for others
+		3:  {"a"},      // before the join
+		4:  {"b"},      // missing
+		5:  {"a", "b"}, // missing on one of the two
+		6:  {"other"},  // for others
 		12: {"a"}, 14: {"a"},
 	})
 	if want := []uint64{12, 14, 4, 5}; !slices.Equal(received.seqs, want) {
