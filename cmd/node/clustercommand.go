@@ -7,24 +7,28 @@ import (
 )
 
 type clusterCommand struct {
-	Status     clusterStatusCommand     `cmd:"" default:"withargs" help:"Show all nodes as the one asked knows them, and how it stands with Redis (the default)."`
+	Status     clusterStatusCommand     `cmd:"" default:"withargs" help:"Show all nodes as the one asked knows them, and how it stands with Redis."`
 	Drain      clusterDrainCommand      `cmd:"" help:"Let the node asked stop in order, as SIGTERM does."`
 	Disconnect clusterDisconnectCommand `cmd:"" help:"Close the connections of a user or a client on all nodes."`
-}
-
-// Help implements kong.HelpProvider.
-func (clusterCommand) Help() string {
-	return `It asks a node by its admin listener, LOGUX_ADMIN_ADDR, which one node has for all:
-
-  logux-proxy cluster
-  logux-proxy cluster --json | jq '.nodes[].connections'
-  logux-proxy cluster disconnect --user 10
-  logux-proxy cluster drain --admin 10.0.0.5:31338`
 }
 
 type clusterStatusCommand struct {
 	adminFlags
 	JSON bool `help:"Print all that the node tells, as JSON."`
+}
+
+// Help implements kong.HelpProvider. It is the help of all commands of the cluster, since status is the one that is
+// meant without a name.
+func (clusterStatusCommand) Help() string {
+	return `A node is asked by its admin listener, and tells about all:
+
+  logux-proxy cluster [status]
+  logux-proxy cluster --json | jq '.nodes[].connections'
+
+The other commands do something, each with a --help of its own:
+
+  logux-proxy cluster disconnect --user 10
+  logux-proxy cluster drain --admin 10.0.0.5:31338`
 }
 
 // Run prints the table.

@@ -171,3 +171,29 @@ func TestDrainRequest(t *testing.T) {
 		t.Errorf("%d %q", code, out)
 	}
 }
+
+// The help of each command is enough to work from.
+func TestHelpOfCommands(t *testing.T) {
+	for args, parts := range map[string][]string{
+		"check":              {"ok     it will work", "--running", "--backend-hold", "exit code is 0 without a wrong"},
+		"cluster":            {"logux-proxy cluster disconnect --user 10", "logux-proxy cluster drain", "--admin=HOST:PORT", "--json"},
+		"cluster status":     {"--json"},
+		"cluster drain":      {"LOGUX_DRAIN_TIME", "--admin=HOST:PORT"},
+		"cluster disconnect": {"--user=ID", "--client=ID"},
+		"health":             {"HEALTHCHECK CMD", "--ready"},
+		"send":               {"--channel=NAME", "< action.json", "LOGUX_CONTROL_SECRET_FILE", "LOGUX_CONTROL_MASK"},
+	} {
+		out, errs, code := command(t, nil, "", append(strings.Fields(args), "--help")...)
+		if code != exitOK || errs != "" || !strings.HasPrefix(out, "Usage: logux-proxy "+args) {
+			t.Errorf("%s: %d %q %q", args, code, out, errs)
+		}
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				t.Errorf("%s: %q is missing in\n%s", args, part, out)
+			}
+		}
+		if name, _, _ := strings.Cut(args, " "); !strings.Contains(about, "\n  "+name+" ") {
+			t.Errorf("the help of the program does not name %s", name)
+		}
+	}
+}
