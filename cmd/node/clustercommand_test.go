@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -196,4 +197,65 @@ func TestHelpOfCommands(t *testing.T) {
 			t.Errorf("the help of the program does not name %s", name)
 		}
 	}
+}
+
+// While a node drains the others tell it, and the node itself, asked again, repeats it.
+func TestClusterCommandsOfTwoNodes(t *testing.T) {
+	redis := freeAddr(t)
+	startRedis(t, redis)
+	back := startBackend(t)
+	a := startNode(t, back, "redis://"+redis, "LOGUX_ID", "a", "LOGUX_DRAIN_GRACE", "10m")
+	b := startNode(t, back, "redis://"+redis, "LOGUX_ID", "b", "LOGUX_JOIN", a.gossip)
+	whole(t, b, 2)
+	out, errs, code := command(t, nil, "", "cluster", "drain", "--admin", a.admin)
+	if want := "server:a drains: in 600s it begins to close its 0 clients, and takes 0s for it\n"; code != exitOK || out != want || errs != "" {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+	eventually(t, "the other node tells that it drains", func() bool {
+		out, _, code := command(t, nil, "", "cluster", "--admin", b.admin)
+		drains, other := false, false
+		for line := range strings.Lines(out) {
+			fields := strings.Fields(line)
+			drains = drains || len(fields) > 2 && fields[0] == "server:a" && fields[1] == "draining"
+			other = other || len(fields) > 2 && fields[0] == "server:b" && fields[1] == "*" && fields[2] == "serving"
+		}
+		return code == exitOK && drains && other && strings.Contains(out, "2 nodes, 0 clients") && strings.Contains(out, "Redis "+redis+": ok")
+	})
+	if out, _, _ := command(t, nil, "", "cluster", "drain", "--admin", a.admin); !strings.Contains(out, "server:a is draining already") {
+		t.Error(out)
+	}
+	if out, errs, code := command(t, nil, "", "health", "--ready", "--admin", a.admin); code != exitFailed || !strings.Contains(errs, "the node is stopping") {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+// Whatever answers for a node, the table stays text on lines of its own.
+func FuzzClusterTable(f *testing.F) {
+	for _, text := range []string{
+		`{"node":"a","nodes":[{"id":"a\nb","release":"\u001b[2J\u009b","gossip":"\t"}]}`,
+		`{"node":"a","cluster":"\r","bus":{"state":"\u0007","connections":[{"redis":"\u001b","error":"\n"},{"healthy":true,"roundTripMs":-1e300}]}}`,
+		`{"node":"a","time":"2026-01-02T03:04:05Z","nodes":[{"bus":"ok","since":"9999-01-01T00:00:00Z"}]}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var o overview
+		if json.Unmarshal([]byte(text), &o) != nil {
+			return
+		}
+		var table strings.Builder
+		if err := writeClusterTable(&table, &o); err != nil {
+			t.Fatal(err)
+		}
+		lines := 3 + len(o.Nodes)
+		if o.Bus != nil {
+			lines += 2 + len(o.Bus.Connections)
+		}
+		if n := strings.Count(table.String(), "\n"); n != lines {
+			t.Errorf("%d lines in place of %d: %q", n, lines, table.String())
+		}
+		if i := strings.IndexFunc(table.String(), func(r rune) bool { return r != '\n' && unicode.IsControl(r) }); i >= 0 {
+			t.Errorf("%q", table.String())
+		}
+	})
 }
