@@ -31,7 +31,7 @@ bench: ## benchmarks beside hot code, then the load test
 	go test -run '^$$' -bench . -benchmem ./wire/... ./gateway/... ./backend/... && go run ./e2e/bench
 
 lint: ## formatting, vet and linters with the arrows between packages
-	test -z "$$(gofmt -l .)" && go vet ./... && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
+	test -z "$$(gofmt -l .)" && go vet ./... && go vet -tags rehearsal ./e2e/rehearsal && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
 
 FAULT_ROUNDS ?= 20
 FAULT_LOAD ?= A

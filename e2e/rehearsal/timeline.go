@@ -121,7 +121,7 @@ func (l *Timeline) SVG(title string) string {
 			at, anchor = at-6, "end"
 		}
 		fmt.Fprintf(&b, `<path d="M%.1f %dV%d" stroke="#555" stroke-dasharray="2 2"/><text x="%.1f" y="%d" text-anchor="%s" font-size="10" fill="#333">%s</text>`+"\n",
-			x(e.At), top-12, height-bottom, at, top-4+i%3*11, anchor, e.Text)
+			x(e.At), top-20, height-bottom, at, top-12+i%5*11, anchor, e.Text)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
