@@ -3,9 +3,10 @@ GOLANGCI_LINT = v2.15.0
 # All but e2e, which needs the built program and a browser.
 PACKAGES = $$(go list ./... | grep -v /e2e)
 RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
+IMAGE ?= logux-proxy:latest
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race fuzz bench lint readme e2e demo faults deploy rehearsal ci clean
+.PHONY: build test install unit race fuzz bench lint readme e2e demo faults deploy rehearsal chart chart-docs image image-test ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -46,6 +47,18 @@ rehearsal: ## two nodes become five behind HAProxy and two again, five minutes; 
 
 readme: ## write the settings of the README and docs/metrics.md again
 	go test ./cmd/node -run 'TestReadme|TestMetricsPage' -update
+
+chart: build ## the Helm chart: golden files, types of Kubernetes, Pod Security, alerts
+	.ci/promtool && cd charts/test && go vet ./... && go test -count=1 ./...
+
+chart-docs: ## write the chart's README table and golden files again
+	cd charts/test && go test -count=1 -run 'TestReadme|TestGolden' . -update
+
+image: ## a container image with buildah; IMAGE names it, ARCH lists architectures (amd64 arm64)
+	.ci/image $(IMAGE) $(ARCH)
+
+image-test: ## build the image, run it without any rights and check it
+	.ci/image-test
 
 demo: ## three nodes, a Redis, a small back-end and a page to click on
 	@exec e2e/demo.sh

@@ -3,6 +3,7 @@ module logux-proxy/charts/test
 go 1.26.0
 
 require (
+	gopkg.in/yaml.v3 v3.0.1
 	helm.sh/helm/v3 v3.22.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
