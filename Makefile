@@ -37,7 +37,7 @@ lint: ## formatting, vet and linters with the arrows between packages
 FAULT_ROUNDS ?= 20
 FAULT_LOAD ?= A
 faults: install ## each fault FAULT_ROUNDS (20) times under load FAULT_LOAD (A: 3,000 clients, or S), some hours
-	FAULT_ROUNDS=$(FAULT_ROUNDS) FAULT_LOAD=$(FAULT_LOAD) go test -count=1 -timeout 24h -v ./e2e/faults
+	FAULT_ROUNDS=$(FAULT_ROUNDS) FAULT_LOAD=$(FAULT_LOAD) go test -tags faults -count=1 -timeout 24h -v ./e2e/faults
 
 deploy: install ## rolling restart and scale-out with ten thousand clients, some minutes
 	DEPLOY_LOAD=D go test -count=1 -timeout 15m -v ./e2e/deploy
