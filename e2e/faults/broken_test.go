@@ -48,8 +48,8 @@ func TestBrokenProgramsAreFound(t *testing.T) {
 		"acknowledges early": {
 			changes: []fleet.Change{{
 				File: "gateway/claims.go",
-				Old:  "\t\th.g.cfg.Handovers.Claim(j.asClaim(), func(err error) { h.loop.Post(&claimed{p: p, id: j.action.ID, err: err}) })\n",
-				New:  "\t\th.acknowledge(p, j.action.ID)\n",
+				Old:  "\t\th.g.cfg.Handovers.Claim(c, func(err error) { h.loop.Post(&claimed{p: p, id: c.ID, err: err}) })\n",
+				New:  "\t\th.acknowledge(p, c.ID)\n",
 			}},
 			rule: "C1", kill: true,
 		},
