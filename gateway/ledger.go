@@ -288,6 +288,21 @@ func (l *ledger) counts() (clients, remembered, open int64) {
 	return clients, remembered, open
 }
 
+// running is how many clients have an action at the back-end. What waits for another server is not counted.
+func (l *ledger) running() (n int) {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		for _, c := range s.clients {
+			if c.running != nil {
+				n++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
 func (c *client) pushLocked(j *job) {
 	j.prev = c.last
 	if c.last == nil {

@@ -179,6 +179,10 @@ func (j *job) retract(out *wire.Outgoing) {
 
 // conclude gives the outcome to the client and goes on with its next action.
 func (j *job) conclude(out *wire.Outgoing, reason wire.Reason, why *cause) {
+	if j.g.cfg.Life != "" { // WaitSettled is not to miss it between the ledger and the store
+		j.g.settling.Add(1)
+		defer j.g.settling.Add(-1)
+	}
 	j.retract(out)
 	s := j.g.ledger.settle(j, out, out.Action.Type == wire.TypeUndo)
 	if !s.forgotten {
