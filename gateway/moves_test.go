@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"logux-proxy/wire"
+)
+
+// newShared is the ledger of one server among others.
+func newShared(t *testing.T) *book {
+	t.Helper()
+	b := newBook(t)
+	b.life = "server:one/1-X"
+	b.left = func(wire.ClientID) {}
+	b.confirmed = func(wire.ClientID, []wire.ActionID) {}
+	g := &Gateway{cfg: Config{Life: b.life}, start: time.Now()}
+	g.cfg.Session.Server = "server:one"
+	for i := range b.shards {
+		b.shards[i].g = g
+	}
+	return b
+}
+
+// A claimed action that failed because of an earlier one, and that another server has taken over, leaves the one that
+// runs meanwhile alone: "Actions of one client ID are processed one after another".
+func TestGivingUpAFailedActionLeavesTheRunningOne(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	_, js := b.takes(p, 1, 2)
+	if claims, _ := b.claim(p, []wire.ActionID{js[1].action.ID}); len(claims) != 1 {
+		t.Fatal("a waiting action cannot be claimed")
+	}
+	if s := b.fails(js[0]); len(s.failed) != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if start := b.giveUp(js[1]); start != nil {
+		t.Fatal("something starts before the outcome of what is in flight elsewhere")
+	}
+	r, more := b.takes(p, 3)
+	if r.start != nil || r.load.jobs != 2 {
+		t.Fatalf("%+v", r)
+	}
+	if start := b.lost("10:a", js[1].action.ID); start != js[1] {
+		t.Fatal("what is lost does not start")
+	}
+	if s := b.ends(js[1]); s.start != more[0] {
+		t.Fatalf("%+v", s)
+	}
+	b.ends(more[0])
+	if l := b.load(p); l != (load{}) {
+		t.Errorf("%+v is left", l)
+	}
+}
+
+// What is settled while it is being claimed waits until the store was asked for the claim.
+func TestSettlementWaitsForTheClaim(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	_, js := b.takes(p, 1)
+	b.claim(p, []wire.ActionID{js[0].action.ID})
+	if !b.end(js[0]) {
+		t.Fatal("it is not claimed")
+	}
+	settled := false
+	if !b.afterClaim(js[0], func() { settled = true }) {
+		t.Fatal("it does not wait")
+	}
+	then := b.claimAsked(js[0])
+	if then == nil || settled {
+		t.Fatal("nothing waits for the claim")
+	}
+	if then(); !settled || b.afterClaim(js[0], func() {}) {
+		t.Fatal("it waits for ever")
+	}
+	if claims, _ := b.claim(p, []wire.ActionID{js[0].action.ID}); len(claims) != 0 {
+		t.Fatal("what has an outcome is claimed")
+	}
+}
+
+// An outcome that comes from elsewhere when its client has just left makes nothing that nobody forgets.
+func TestOutcomeForAConnectionThatEnded(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	b.detach(p, 0)
+	out := testOutcome("1 10:a:tab 0")
+	b.outcome("10:a", p, &wire.Outcome{ID: "1 10:a:tab 0", Action: wire.AppendAction(nil, out.Action)}, 0)
+	b.remembers(0, 0, 0)
+	live := testPeer("10:a:tab")
+	if n := b.outcome("10:a", live, &wire.Outcome{ID: "1 10:a:tab 0", Action: wire.AppendAction(nil, out.Action)}, 0); n.tell != live || len(n.outcomes) != 1 {
+		t.Errorf("%+v", n)
+	}
+	b.remembers(1, 1, 0)
+}
