@@ -60,11 +60,18 @@ type waiter struct {
 // await tells d when Redis has everything up to seq, or does not take anything.
 func (p *publisher) await(seq uint64, d *delivery) {
 	p.mu.Lock()
-	wait := p.mu.cursor < seq && p.mu.errText == "" && !p.mu.ended
-	if wait {
+	// One that does not answer any more holds up nobody for long.
+	stuck := !p.mu.busy.IsZero() && time.Since(p.mu.busy) > p.node.bus.cfg.Heartbeat/2
+	wait := p.mu.cursor < seq && p.mu.errText == "" && !p.mu.ended && !stuck
+	var arrived []waiter
+	switch {
+	case wait:
 		p.mu.waiting = append(p.mu.waiting, waiter{seq, d})
+	case stuck:
+		arrived = p.arrivedLocked(math.MaxUint64)
 	}
 	p.mu.Unlock()
+	tell(arrived)
 	if !wait {
 		d.arrived()
 	}
