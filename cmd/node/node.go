@@ -241,23 +241,11 @@ func (n *node) drain() {
 	n.gateway.Drain(ctx, c.DrainTime)
 	n.gateway.WaitEmpty(ctx)
 	if n.cluster != nil {
-		n.waitOutcomes(ctx)
+		// Outcomes are for the nodes where the clients are now.
+		n.gateway.WaitSettled(ctx)
 	}
 }
 
-// waitOutcomes waits until the back-end has answered what clients had asked before they went, or ctx ends: the outcomes
-// are for the nodes where they are now.
-func (n *node) waitOutcomes(ctx context.Context) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for n.gateway.Stats().Open > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// drainMargin is the time that the last clients get to answer their close frames.
+// drainMargin is the time that the last clients get to answer their close frames, and the back-end to answer what they
+// had asked.
 const drainMargin = 2 * time.Second
