@@ -1,4 +1,5 @@
-# The image of logux-proxy: one static program and certificate authorities, nothing else.
+# The image of logux-proxy: one static program, certificate authorities and the list of what it
+# was built from (/usr/share/sbom), nothing else.
 #
 #   make image                       builds it here, for this machine, with buildah
 #   docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max \
@@ -17,6 +18,7 @@ ARG TARGETOS TARGETARCH VERSION
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" -o /out/logux-proxy ./cmd/node
 RUN mkdir -p /out/etc/ssl/certs && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
+ && mkdir -p /out/usr/share/sbom && go run ./.ci/sbom /out/logux-proxy "$VERSION" >/out/usr/share/sbom/logux-proxy.cdx.json \
  && echo 'logux:x:65532:65532::/:' >/out/etc/passwd && echo 'logux:x:65532:' >/out/etc/group && chmod -R a=rX /out
 
 FROM scratch AS prebuilt
