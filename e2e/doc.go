@@ -6,4 +6,7 @@
 //
 // Everything waits on conditions with a deadline (-patience); nothing sleeps. -proxy examines another program that takes the same settings, such as a
 // build that is broken on purpose, which shows whether a test can fail. The clients' JavaScript side is in js, the demo for people in demo.
+//
+// What breaks while thousands of clients are at work is in faults: it runs on fleet, which starts nodes, Redis, a back-end and clients, and is judged by
+// history. A test that fails keeps its history, for go run ./e2e/history/judge FILE.
 package e2e
