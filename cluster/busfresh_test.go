@@ -80,3 +80,26 @@ func TestNewestForgets(t *testing.T) {
 		t.Errorf("%v", n.of)
 	}
 }
+
+// An announcement that comes past Redis is for every server, so that who announces hears from all; an old one is not.
+func TestAnnouncementsInPagesAreForAll(t *testing.T) {
+	r, err := ParseRedis("redis://one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := &receivedSeqs{}
+	b, err := NewBus(BusConfig{Redis: r, Server: "server:a", Receiver: received, Mesh: noMesh{}, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	announce := func(seq uint64, age time.Duration) []byte {
+		return wire.AppendEnvelope(nil, &wire.Envelope{
+			Kind: wire.KindAttach, Origin: "server:b", Epoch: 1, Seq: seq, Published: time.Now().Add(-age).UnixMilli(),
+			Targets: wire.Targets{Clients: []wire.ClientID{"38:a"}}, Note: &wire.Note{Server: "server:b/1-B", Turn: seq},
+		})
+	}
+	b.paged("server:b", &page{epoch: 1, from: 0, to: 2, envelopes: [][]byte{announce(1, time.Minute), announce(2, 0)}})
+	if want := []uint64{2}; !slices.Equal(received.seqs, want) {
+		t.Errorf("%v came, want %v", received.seqs, want)
+	}
+}

@@ -137,7 +137,7 @@ func (o *origin) unparkAllLocked() {
 // it waits for nothing.
 func (o *origin) replayLocked(e *wire.Envelope) bool {
 	if o.seen.add(e.Seq) {
-		if !o.missedLocked(e) || o.newest.overtook(e, o.bus.topics) {
+		if !toAll(e) && (!o.missedLocked(e) || o.newest.overtook(e, o.bus.topics)) {
 			return false
 		}
 		o.newest.note(e, time.Now(), o.bus.cfg.Keep)
@@ -150,4 +150,11 @@ func (o *origin) replayLocked(e *wire.Envelope) bool {
 		o.bus.stats.duplicates.Add(1)
 	}
 	return false
+}
+
+// toAll reports whether e, which came past Redis, is for every server: who announces a client while Redis cannot say
+// how many servers know it waits for an answer of each.
+func toAll(e *wire.Envelope) bool {
+	const fresh = 10_000 // milliseconds, by the clocks of two servers: later nobody waits any more
+	return e.Kind == wire.KindAttach && time.Now().UnixMilli()-e.Published < fresh
 }

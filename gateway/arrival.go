@@ -22,6 +22,7 @@ type arrival struct {
 	until   time.Duration // when they wait no longer
 	others  int           // answers to come; unknown at first, or if the bus does not know
 	answers int
+	blind   bool // the bus does not know
 	fetched bool // the store was asked
 	held    []session.Received
 	bytes   int
@@ -38,9 +39,12 @@ type census struct {
 
 const (
 	unknown = -1
-	// arrivalPatience is how long actions wait for answers. While the bus does not know how many come they always wait that
-	// long: an answer that is missed may be an action that is processed twice.
+	// arrivalPatience is how long actions wait for answers.
 	arrivalPatience = time.Second
+	// blindPatience is how long they wait while the bus does not know how many come, because some server may hear the
+	// announcement late: until all have answered, as those do that it reaches past Redis, or this time is over. An answer
+	// that is missed may be an action that is processed twice.
+	blindPatience = 5 * time.Second
 	// fetchAgain is about the time between the first two tries to read the record of a client while the store is away; it
 	// doubles up to fetchSeldom.
 	fetchAgain  = time.Second
@@ -51,6 +55,9 @@ const (
 func (h *handler) arrive(p *peer, synced int64) {
 	g := h.g
 	a := &arrival{turn: g.turns.Add(1), until: h.loop.Now() + arrivalPatience, others: unknown, fetched: g.cfg.Handovers == nil}
+	if g.cfg.Peers() > 0 {
+		a.until = h.loop.Now() + blindPatience
+	}
 	p.passage = &passage{arrival: a, synced: synced}
 	g.fetch(p, fetchAgain)
 	h.announce(p, a.turn)
@@ -113,7 +120,7 @@ type announced struct {
 }
 
 // Run implements transport.Task.
-func (t *announced) Run(*transport.Loop) {
+func (t *announced) Run(l *transport.Loop) {
 	p := t.p
 	if p.passage == nil {
 		return
@@ -126,7 +133,11 @@ func (t *announced) Run(*transport.Loop) {
 	if a == nil || a.turn != t.turn {
 		return
 	}
-	a.others = t.others
+	a.others, a.blind = t.others, t.others == unknown
+	if !a.blind {
+		a.until = min(a.until, l.Now()+arrivalPatience)
+		p.rearm()
+	}
 	p.h.arrived(p)
 }
 
@@ -218,8 +229,12 @@ func (h *handler) arrived(p *peer) {
 	if a == nil {
 		return
 	}
-	heard := a.fetched && a.others != unknown && a.answers >= a.others
-	if !heard && h.loop.Now() < a.until {
+	heard := a.others != unknown && a.answers >= a.others
+	if a.blind {
+		peers := h.g.cfg.Peers()
+		heard = peers > 0 && a.answers >= peers
+	}
+	if waits := !heard || !a.fetched; waits && h.loop.Now() < a.until {
 		return
 	}
 	p.passage.arrival = nil

@@ -56,8 +56,9 @@ type Config struct {
 	Life wire.ServerID
 	// Handovers is for what must outlive this server; nil when nothing is to.
 	Handovers Handovers
-	// Alive reports whether the gossip knows another server.
+	// Alive reports whether the gossip knows another server, and Peers how many it knows; nil without gossip.
 	Alive func(wire.ServerID) bool
+	Peers func() int
 
 	MaxQueue         int           // actions of a client without an outcome, before nothing more is read from it [1,000]
 	MaxQueueBytes    int           // bytes of their bodies, likewise [1 MiB]
@@ -98,6 +99,9 @@ func (c *Config) defaults() {
 	}
 	if c.Alive == nil {
 		c.Alive = func(wire.ServerID) bool { return true }
+	}
+	if c.Peers == nil {
+		c.Peers = func() int { return 0 }
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()

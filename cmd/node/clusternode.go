@@ -221,6 +221,9 @@ func (n *clusterNode) alive(id wire.ServerID) bool { return n.members == nil || 
 // configure says to the gateway what it gets from the cluster.
 func (n *clusterNode) configure(gc *gateway.Config) {
 	gc.Bus, gc.Life, gc.Handovers, gc.Alive = n.bus, n.life, n.queue, n.alive
+	if n.members != nil {
+		gc.Peers = func() int { return len(n.members.Peers()) }
+	}
 }
 
 // count is wrong, told to the other nodes too.
