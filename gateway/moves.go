@@ -150,6 +150,10 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 		next := j.next
 		if j.state == jobElsewhere {
 			s.forgetLocked(j)
+		} else {
+			// The client's next numbers are the other server's: they prove nothing about what it got here.
+			j.via, j.added = nil, 0
+			j.unproveLocked()
 		}
 		j = next
 	}
