@@ -76,15 +76,17 @@ func TestDisconnectCommand(t *testing.T) {
 			t.Errorf("%v: %d %q %q", args, code, out, errs)
 		}
 	}
+	d.mu.Lock()
 	if len(d.users) != 1 || d.users[0] != "10" || len(d.clients) != 1 || d.clients[0] != "10:uuid" {
 		t.Errorf("%v %v", d.users, d.clients)
 	}
+	d.err = http.ErrServerClosed
+	d.mu.Unlock()
 	for _, args := range [][]string{{}, {"--user", "10", "--client", "10:uuid"}, {"--client", "10"}} {
 		if _, errs, code := command(t, nil, "", append([]string{"cluster", "disconnect", "--admin", addr}, args...)...); code != exitSetting || !strings.Contains(errs, "--user 10 or --client 10:uuid") {
 			t.Errorf("%v: %d %q", args, code, errs)
 		}
 	}
-	d.err = http.ErrServerClosed
 	if out, errs, code := command(t, nil, "", "cluster", "disconnect", "--admin", addr, "--user", "10"); code != exitFailed || out != "" || !strings.Contains(errs, "the other nodes were not told") {
 		t.Errorf("half done: %d %q %q", code, out, errs)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,12 +94,15 @@ func TestAgo(t *testing.T) {
 
 // A disconnecting remembers whom it was told to disconnect.
 type disconnecting struct {
-	users   []wire.UserID
-	clients []wire.ClientID
-	err     error
+	mu      sync.Mutex
+	users   []wire.UserID   // Guarded by mu.
+	clients []wire.ClientID // Guarded by mu.
+	err     error           // Guarded by mu.
 }
 
 func (d *disconnecting) Disconnect(users []wire.UserID, clients []wire.ClientID) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.users, d.clients = append(d.users, users...), append(d.clients, clients...)
 	return 3, d.err
 }

@@ -72,10 +72,12 @@ func TestHealthByThePublicPort(t *testing.T) {
 }
 
 func TestNotHealthy(t *testing.T) {
-	status, text := http.StatusServiceUnavailable, "connections: not ready, the node is stopping\nnot ready\n"
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeText(w, status, text) }))
-	defer server.Close()
-	addr := strings.TrimPrefix(server.URL, "http://")
+	serve := func(status int, text string) (addr string) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeText(w, status, text) }))
+		t.Cleanup(server.Close)
+		return strings.TrimPrefix(server.URL, "http://")
+	}
+	addr := serve(http.StatusServiceUnavailable, "connections: not ready, the node is stopping\nnot ready\n")
 	for _, c := range []struct {
 		env  environment
 		args []string
@@ -94,8 +96,7 @@ func TestNotHealthy(t *testing.T) {
 			t.Errorf("%v: %d %q %q", c.args, code, out, errs)
 		}
 	}
-	status, text = http.StatusOK, "<html>"
-	if _, errs, code := command(t, nil, "", "health", "--admin", addr); code != exitFailed || !strings.Contains(errs, "no Logux proxy") {
+	if _, errs, code := command(t, nil, "", "health", "--admin", serve(http.StatusOK, "<html>")); code != exitFailed || !strings.Contains(errs, "no Logux proxy") {
 		t.Errorf("another server: %d %q", code, errs)
 	}
 }
