@@ -266,13 +266,14 @@ func (p *publisher) publish(ctx context.Context) (more bool, err error) {
 		}
 	}
 	if len(all) > 0 {
-		var listeners *redis.MapStringIntCmd
+		// Before and after: a server that begins or ceases to listen meanwhile may not have been there.
+		var listeners []*redis.MapStringIntCmd
 		if announced {
-			listeners = p.countListeners(ctx)
+			listeners = []*redis.MapStringIntCmd{p.countListeners(ctx), p.countListeners(ctx)}
 		}
 		done, err := p.exec(ctx, all, listeners)
 		if announced {
-			whole := err == nil && p.allListen(listeners)
+			whole := err == nil && p.allListen(listeners[0]) && p.allListen(listeners[1])
 			for i := range all {
 				b.counted(all[i].seq, all[i].cmd.Val(), whole)
 			}
@@ -341,9 +342,9 @@ func (p *publisher) allListen(listeners *redis.MapStringIntCmd) bool {
 	return n > 0 && (mesh == nil || n > int64(len(mesh.Peers())))
 }
 
-// exec sends commands and returns the seq up to which Redis took everything. It does not matter whether Redis likes last,
-// which may be nil.
-func (p *publisher) exec(ctx context.Context, all []sent, last *redis.MapStringIntCmd) (done uint64, err error) {
+// exec sends commands, between the two of around if there are any, and returns the seq up to which Redis took everything. It
+// does not matter whether Redis likes those of around.
+func (p *publisher) exec(ctx context.Context, all []sent, around []*redis.MapStringIntCmd) (done uint64, err error) {
 	if p.client == nil {
 		opt, err := p.node.dial(ctx)
 		if err != nil {
@@ -352,13 +353,18 @@ func (p *publisher) exec(ctx context.Context, all []sent, last *redis.MapStringI
 		p.client = redis.NewClient(opt)
 	}
 	pipe := p.client.Pipeline()
+	if len(around) > 0 {
+		if err := pipe.Process(ctx, around[0]); err != nil {
+			return 0, fmt.Errorf("cluster: publishing: %w", err)
+		}
+	}
 	for i := range all {
 		if err := pipe.Process(ctx, all[i].cmd); err != nil {
 			return 0, fmt.Errorf("cluster: publishing: %w", err)
 		}
 	}
-	if last != nil {
-		if err := pipe.Process(ctx, last); err != nil {
+	if len(around) > 0 {
+		if err := pipe.Process(ctx, around[1]); err != nil {
 			return 0, fmt.Errorf("cluster: publishing: %w", err)
 		}
 	}
@@ -377,7 +383,7 @@ func (p *publisher) exec(ctx context.Context, all []sent, last *redis.MapStringI
 	}
 	var refused redis.Error
 	if err == nil {
-		if errors.As(failed, &refused) { // last was
+		if errors.As(failed, &refused) { // one of around was
 			return 0, nil
 		}
 		err = failed
