@@ -6,7 +6,7 @@ RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 IMAGE ?= logux-proxy:latest
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race fuzz bench lint readme e2e demo faults deploy rehearsal chart chart-docs image image-test ci clean
+.PHONY: build test install unit race sim fuzz bench lint readme e2e demo faults deploy rehearsal chart chart-docs image image-test ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -21,6 +21,10 @@ unit: install ## tests of the packages, those of cluster with real Redis servers
 
 race: install ## the same with the race detector, in random order
 	go test -race -shuffle=on $(PACKAGES)
+
+SIM_SEEDS ?= 4000
+sim: ## clients that move between failing servers, SIM_SEEDS (4000) times, two minutes; SIM_SEED says where to begin
+	SIM_SEEDS=$(SIM_SEEDS) go test -count=1 -timeout 1h -run '^TestMovesSimulation$$' ./gateway
 
 e2e: install ## the built program with real clients and a real browser
 	go test -count=1 -timeout 15m ./e2e/...

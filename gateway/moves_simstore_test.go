@@ -365,7 +365,7 @@ func (q *nomadQueue) Claim(c wire.Claim, done func(error)) {
 		}
 	}, func(err error) {
 		switch {
-		case refused:
+		case refused, q.doubtful[c.ID]:
 			done(errNomadClaim)
 		case err != nil:
 			q.doubtful[c.ID] = true
