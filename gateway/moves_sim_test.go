@@ -20,14 +20,16 @@ import (
 // (2), the store is away for a while (4). At the end, when all has calmed down:
 //
 //   - each action is acknowledged and has an outcome at its client: "Nothing acknowledged is lost". It has another one only
-//     where the store fails, if the action was processed twice, or the store was not told of the first before its server died;
+//     if the action was begun anew, or undone because of one before it, since a server died before it was acknowledged or the
+//     store could not tell; or if the store was not told of the first before its server died;
 //   - the back-end was asked twice only about an action that a dead server was asked about before, or that the store
 //     could not tell of;
 //   - actions of one client began in their order, and not two at once, where neither the store fails nor claims of dead
 //     servers go to different ones;
 //   - nothing is remembered and no topic is joined any more.
 //
-// SIM_SEEDS says how many seeds there are, SIM_SEED which one comes first.
+// SIM_SEEDS says how many seeds there are, SIM_SEED which one comes first; SIM_TRACE=1 shows what happens. What the
+// Gateways draw by chance themselves does not come from the seed: a failure may need some tries to come again.
 func TestMovesSimulation(t *testing.T) {
 	first, n := simNumber(t, "SIM_SEED", 0), simNumber(t, "SIM_SEEDS", 40)
 	wrong := 0
@@ -234,7 +236,8 @@ func (s *nomadSim) judge() {
 		for n := int64(1); n <= c.n; n++ {
 			id := actionID(c.node, n)
 			got := len(c.outcomes[id])
-			if again := s.failures && (s.crashes || len(s.asked[id]) > 1); got == 0 || got > 1 && !again {
+			again := len(s.asked[id]) > 1 || (s.failures || s.crashes) && c.undone(id) || s.failures && s.crashes
+			if got == 0 || got > 1 && !again {
 				s.wrong("%s has the outcomes %v", id, c.outcomes[id])
 			}
 		}
@@ -266,7 +269,9 @@ func (s *nomadSim) ask(srv *nomadServer, id wire.ActionID) {
 	client := id.Client()
 	before := s.asked[id]
 	s.note("%s asks about %s", srv.life, id)
-	excused := len(before) == 0 || s.store.failed >= before[0].at
+	// Where servers die too, their clients may have come while the store was away, and the claims are found later.
+	failed := s.store.failed
+	excused := len(before) == 0 || failed >= before[0].at || s.crashes && failed >= 0
 	for _, a := range before {
 		excused = excused || a.by.dead
 	}

@@ -185,3 +185,13 @@ func (c *nomad) sync(m *wire.Message) {
 	}
 	c.conn.send(fmt.Sprintf(`["synced",%d]`, m.Added))
 }
+
+// undone reports whether one of an action's outcomes is an undo.
+func (c *nomad) undone(id wire.ActionID) bool {
+	for _, kind := range c.outcomes[id] {
+		if kind == wire.TypeUndo {
+			return true
+		}
+	}
+	return false
+}
