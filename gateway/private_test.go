@@ -241,8 +241,16 @@ func TestPrivateActionAllocations(t *testing.T) {
 		_ = c
 		return float64(after.Mallocs-before.Mallocs) / times
 	}
-	const tolerance = 1 // pools forget now and then, more so under the race detector
-	if public, private := allocs(""), allocs(wire.NewServerID("server:one", time.Now())); private-public > tolerance {
+	// Other goroutines allocate too, and pools forget now and then, more so under the race detector: the least of some counts.
+	least := func(life wire.ServerID) float64 {
+		n := allocs(life)
+		for range 9 {
+			n = min(n, allocs(life))
+		}
+		return n
+	}
+	const tolerance = 1
+	if public, private := least(""), least(wire.NewServerID("server:one", time.Now())); private-public > tolerance {
 		t.Errorf("%v allocations for a private action, %v for one that is published", private, public)
 	}
 }
