@@ -233,8 +233,8 @@ var ports sync.Map
 // out none twice, since a line comes up again on its own.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 200 {
-		port := 12000 + rand.IntN(18000)
+	for range 2000 {
+		port := 31000 + rand.IntN(1700) // those below are the fleets', whose tests run beside
 		if _, used := ports.LoadOrStore(port, true); used {
 			continue
 		}
