@@ -234,7 +234,7 @@ var ports sync.Map
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 2000 {
-		port := 31000 + rand.IntN(1700) // those below are the fleets', whose tests run beside
+		port := 31400 + rand.IntN(1300) // those below are the fleets', whose tests run beside
 		if _, used := ports.LoadOrStore(port, true); used {
 			continue
 		}
