@@ -21,7 +21,7 @@ import (
 //
 // Subscriptions belong to a connection: they are forgotten with it, for the client subscribes again.
 //
-// A client may go to another server: moves.go.
+// A client may go to another server (moves.go), come from one (hearsay.go), and leave actions to one (ledgerclaims.go).
 type ledger struct {
 	// Static. Left and confirmed are called without a lock, and are not called where life is "".
 	seed      maphash.Seed

@@ -1,0 +1,262 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"logux-proxy/wire"
+)
+
+// This file is the part of the ledger about what other servers, and the store, say of a client that is here: outcomes, and
+// actions in flight elsewhere until they have one or are lost.
+
+// A news is what follows from what another server said about a client's actions.
+type news struct {
+	tell     *peer   // the client's connection; nil when there is none
+	outcomes []fresh // it does not have these
+	failed   []after // waiting jobs that an undo brings down; each is to be settled by fail
+	start    *job    // the next job
+}
+
+// A fresh is an outcome that a client does not have.
+type fresh struct {
+	id  wire.ActionID
+	out *wire.Outgoing
+}
+
+// An after is a job that fails because of an earlier one.
+type after struct{ job, first *job }
+
+// A hearsay is what another server, or the store, knows of a client.
+type hearsay struct {
+	*wire.Record
+	synced int64 // the number that the client connected with
+	// from is the server that says it, "" for the store. All says that what it does not mention it does not process any more.
+	from wire.ServerID
+	all  bool
+	// said are the servers that said themselves what they have: what the store says of them is old.
+	said []wire.ServerID
+}
+
+// merge adds what is known elsewhere of p's client to what is known here.
+func (l *ledger) merge(p *peer, h *hearsay, now time.Duration) (n news) {
+	s := l.shard(h.Client)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[h.Client]
+	switch {
+	case p.replaced, c == nil && h.Empty():
+		return news{} // the client's next server asks again, or the store
+	case c == nil:
+		c = &client{id: h.Client, peer: p, since: now}
+		s.clients[h.Client] = c
+	}
+	for _, o := range h.Outcomes {
+		s.outcomeLocked(c, p, &o, o.Added != 0 && o.Added <= h.synced, &n)
+	}
+	for _, f := range h.InFlight {
+		s.inFlightLocked(c, p, f, h)
+	}
+	if h.all {
+		for j := c.first; j != nil; {
+			next := j.next
+			if j.state == jobElsewhere && j.owner == h.from && !h.Mentions(j.action.ID) {
+				s.lostLocked(j)
+			}
+			j = next
+		}
+	}
+	n.tell, n.start = c.peer, s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return n
+}
+
+// inFlightLocked notes that somebody says of an action that it is in flight.
+func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hearsay) {
+	switch j := s.jobs[f.ID]; {
+	case j != nil && j.state == jobElsewhere:
+		if f.Owner == h.from {
+			j.owner = h.from // it took the action over from whom we know
+		}
+	case j != nil:
+		j.recorded = true
+	case s.wasLatelyLocked(f.ID):
+		s.unrecordLocked(c.id, f.ID)
+	case f.Owner == s.g.cfg.Life, h.from == "" && slices.Contains(h.said, f.Owner):
+		// It is lost: who is said to process it does not know it.
+	default:
+		j := &job{
+			g: s.g, peer: p, client: c, action: &wire.Action{ID: f.ID}, came: time.Now(),
+			state: jobElsewhere, owner: f.Owner, recorded: true,
+		}
+		s.jobs[f.ID] = j
+		c.pushLocked(j)
+		c.elsewhere++
+	}
+}
+
+// outcome takes an outcome that another server published. P is the client's connection here or nil.
+func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome, now time.Duration) (n news) {
+	s := l.shard(id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[id]
+	if c == nil {
+		if p == nil || p.replaced {
+			return news{} // it is at another server
+		}
+		c = &client{id: id, peer: p, since: now}
+		s.clients[id] = c
+	}
+	if !c.moved {
+		s.outcomeLocked(c, p, o, false, &n)
+	}
+	n.tell, n.start = c.peer, s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return n
+}
+
+// outcomeLocked notes an outcome that came from elsewhere; has says that the client has it already.
+func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has bool, n *news) {
+	j := s.jobs[o.ID]
+	switch {
+	case j != nil && j.state != jobElsewhere:
+		j.recorded = true
+		return // another outcome would be one too many
+	case j == nil && s.wasLatelyLocked(o.ID):
+		s.unrecordLocked(c.id, o.ID)
+		return
+	case j == nil && p == nil:
+		return
+	}
+	g := s.g
+	out, err := g.outgoing(o)
+	if err != nil {
+		return
+	}
+	if j == nil {
+		j = &job{g: g, peer: p, client: c, action: &wire.Action{ID: o.ID}, came: time.Now(), recorded: true}
+		s.jobs[o.ID] = j
+		c.pushLocked(j)
+	} else {
+		c.elsewhere--
+		c.openBytes -= len(j.action.Body)
+	}
+	j.state, j.outcome, j.has = jobSettled, out, has
+	j.owedLocked()
+	if !has {
+		n.outcomes = append(n.outcomes, fresh{id: o.ID, out: out})
+	}
+	if out.Action.Type == wire.TypeUndo {
+		for _, w := range c.failLocked(j) {
+			n.failed = append(n.failed, after{job: w, first: j})
+		}
+	}
+}
+
+// outgoing reads an outcome of another server.
+func (g *Gateway) outgoing(o *wire.Outcome) (*wire.Outgoing, error) {
+	a, err := wire.DecodeAction(o.Action)
+	if err != nil {
+		return nil, err
+	}
+	return wire.NewOutgoing(a, g.cfg.Session.Server)
+}
+
+// lostLocked makes an action in flight elsewhere one of ours, if the client sent it again, or unknown.
+func (s *ledgerShard) lostLocked(j *job) {
+	c := j.client
+	if j.action.Body == nil {
+		s.forgetLocked(j)
+		return
+	}
+	c.elsewhere--
+	c.waiting++
+	j.state, j.owner = jobWaiting, ""
+}
+
+// lost says that nobody will ever settle an action that was in flight elsewhere.
+func (l *ledger) lost(id wire.ClientID, action wire.ActionID) (start *job) {
+	s := l.shard(id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	j := s.jobs[action]
+	if j == nil || j.state != jobElsewhere {
+		return nil
+	}
+	c := j.client
+	s.lostLocked(j)
+	start = s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return start
+}
+
+// unheard returns the servers at which something of p's client is in flight and that have not said what they know of it.
+func (l *ledger) unheard(p *peer, said []wire.ServerID) (owners []wire.ServerID) {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[id]
+	if c == nil || c.peer != p || c.elsewhere == 0 {
+		return nil
+	}
+	for j := c.first; j != nil; j = j.next {
+		if j.state == jobElsewhere && !slices.Contains(said, j.owner) && !slices.Contains(owners, j.owner) {
+			owners = append(owners, j.owner)
+		}
+	}
+	return owners
+}
+
+// silent says that nothing of p's client is in flight at owners: they live and say nothing about it.
+func (l *ledger) silent(p *peer, owners []wire.ServerID) (start *job) {
+	id := p.member.Node.Client()
+	s := l.shard(id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[id]
+	if c == nil || c.peer != p {
+		return nil
+	}
+	for j := c.first; j != nil; {
+		next := j.next
+		if j.state == jobElsewhere && slices.Contains(owners, j.owner) {
+			if j.action.Body == nil { // the client has not sent it again: the store must not tell of it once more
+				s.unrecordLocked(id, j.action.ID)
+			}
+			s.lostLocked(j)
+		}
+		j = next
+	}
+	start = s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return start
+}
+
+// An absence is an action in flight elsewhere.
+type absence struct {
+	client wire.ClientID
+	wire.InFlight
+	since time.Time
+}
+
+// absences lists actions in flight elsewhere of the clients that are here, or have actions here that wait for them.
+func (l *ledger) absences() (all []absence) {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		for _, c := range s.clients {
+			if c.elsewhere == 0 || c.peer == nil && c.waiting == 0 {
+				continue
+			}
+			for j := c.first; j != nil; j = j.next {
+				if j.state == jobElsewhere {
+					all = append(all, absence{client: c.id, InFlight: wire.InFlight{ID: j.action.ID, Owner: j.owner}, since: j.came})
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return all
+}

@@ -1,0 +1,84 @@
+package gateway
+
+import "logux-proxy/wire"
+
+// This file is the part of the ledger about claims: actions that another server can take over.
+
+// giveUp says that another server has taken over a job that ran here.
+func (l *ledger) giveUp(j *job) (start *job) {
+	c := j.client
+	s := l.shard(c.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	if c.running == j {
+		c.running = nil
+	} else { // it failed because of an earlier one, and does not count any more
+		c.openBytes += len(j.action.Body)
+	}
+	if j.state == jobForgotten {
+		c.openBytes -= len(j.action.Body)
+	} else {
+		j.state, j.owner, j.recorded = jobElsewhere, l.life, true
+		c.elsewhere++
+		if c.moved {
+			s.forgetLocked(j)
+		}
+	}
+	start = s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return start
+}
+
+// claim returns those of p's actions that can be claimed: they are not settled, and no subscriptions, which end with
+// their connection. Settled says that they can be acknowledged without.
+func (l *ledger) claim(p *peer, ids []wire.ActionID) (claims []*job, settled []wire.ActionID) {
+	s := l.shard(p.member.Node.Client())
+	s.mu.Lock()
+	defer l.unlock(s)
+	if p.replaced {
+		return nil, nil
+	}
+	for _, id := range ids {
+		j := s.jobs[id]
+		switch {
+		case j == nil || j.subscription != nil:
+			settled = append(settled, id)
+		case (j.state == jobWaiting || j.state == jobRunning) && !j.ending:
+			j.claimed, j.claiming, j.recorded = true, true, true
+			claims = append(claims, j)
+		}
+	}
+	return claims, settled
+}
+
+// claimAsked says that the store was asked to claim j. It returns what waits for that, or nil.
+func (l *ledger) claimAsked(j *job) (then func()) {
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	then, j.claiming, j.claimThen = j.claimThen, false, nil
+	return then
+}
+
+// afterClaim reports whether then has to wait until the store was asked to claim j: claimAsked returns it.
+func (l *ledger) afterClaim(j *job, then func()) (waits bool) {
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	if j.claiming {
+		j.claimThen = then
+	}
+	return j.claiming
+}
+
+// end says that j is about to be settled, and reports whether it is claimed. It will not be any more.
+func (l *ledger) end(j *job) (claimed bool) {
+	if l.life == "" {
+		return false
+	}
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	j.ending = true
+	return j.claimed
+}
