@@ -112,6 +112,9 @@ func (g *Gateway) follow(n news) {
 			n.tell.h.loop.Post(&tell{p: n.tell, id: o.id, out: o.out})
 		}
 	}
+	for _, id := range n.unreadable {
+		g.log.Error("The outcome that another server gave an action cannot be read", zap.String("actionId", string(id)))
+	}
 	for _, f := range n.failed {
 		f.job.failAfter(f.first)
 	}

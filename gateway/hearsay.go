@@ -16,6 +16,8 @@ type news struct {
 	outcomes []fresh // it does not have these
 	failed   []after // waiting jobs that an undo brings down; each is to be settled by fail
 	start    *job    // the next job
+	// unreadable are actions whose outcome makes no sense here: a later release may have written it, or nobody we know.
+	unreadable []wire.ActionID
 }
 
 // A fresh is an outcome that a client does not have.
@@ -129,13 +131,13 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 	case j == nil && p == nil:
 		return
 	}
-	g := s.g
-	out, err := g.outgoing(o)
+	out, err := s.g.outgoing(o)
 	if err != nil {
+		n.unreadable = append(n.unreadable, o.ID)
 		return
 	}
 	if j == nil {
-		j = &job{g: g, peer: p, client: c, action: &wire.Action{ID: o.ID}, came: time.Now(), recorded: true}
+		j = &job{g: s.g, peer: p, client: c, action: &wire.Action{ID: o.ID}, came: time.Now(), recorded: true}
 		s.jobs[o.ID] = j
 		c.pushLocked(j)
 	} else {

@@ -253,6 +253,22 @@ func TestMovesAndFails(t *testing.T) {
 	a.forgotten()
 }
 
+// An outcome that cannot be read is said to be lost, and nobody gets it.
+func TestUnreadableOutcome(t *testing.T) {
+	f := newFleet(t)
+	a := f.server("a")
+	c := a.connect("10:a:tab")
+	a.g.Receive(&wire.Envelope{
+		Kind: wire.KindOutcome, Origin: "server:b", Seq: 1, Targets: wire.Targets{Clients: []wire.ClientID{"10:a"}},
+		Note: &wire.Note{Server: "server:b/1-X", Outcomes: []wire.Outcome{{ID: "1 10:a:tab 0", Action: []byte("nonsense")}}},
+	})
+	if n := a.logs.FilterMessage("The outcome that another server gave an action cannot be read").Len(); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+	a.nothingFor(c)
+	a.forgotten()
+}
+
 // A subscription ends with its connection; the client subscribes again where it is.
 func TestMovesWhileSubscribing(t *testing.T) {
 	f := newFleet(t)
