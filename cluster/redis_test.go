@@ -99,6 +99,7 @@ func TestRedisCheck(t *testing.T) {
 		"prefix":    {func(s string) string { return s + "&prefix=other:" }, "", "NOPERM"},
 		"publish":   {nil, "-publish", "publish"},
 		"subscribe": {nil, "-subscribe", "subscribe"},
+		"count":     {nil, "-pubsub|numsub", "counting subscribers"},
 	} {
 		if test.acl != "" {
 			p.do("acl", "setuser", "logux", test.acl)

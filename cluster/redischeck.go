@@ -16,7 +16,7 @@ import (
 // ErrRefused is why waiting will not help: Redis refuses the password or a command, or has the wrong certificate.
 var ErrRefused = errors.New("the settings of Redis are wrong")
 
-// Check tries once whether all that the bus needs is allowed: to publish and to subscribe on channels with the prefix. An error
+// Check tries once whether all that the bus needs is allowed: to publish, to subscribe and to count subscribers on channels with the prefix. An error
 // that is ErrRefused will not go away by itself; any other may, since servers can be away for a while. It takes as
 // long as timeout at most.
 func (r *Redis) Check(ctx context.Context, timeout time.Duration) error {
@@ -119,6 +119,14 @@ func (r *Redis) check(ctx context.Context, s *redisServer, timeout time.Duration
 	defer func() { _ = client.Close() }()
 	if err := client.Do(ctx, publish, channel, "").Err(); err != nil {
 		return fmt.Errorf("publishing: %w", err)
+	}
+	numsub := "numsub"
+	if r.cluster {
+		numsub = "shardnumsub"
+	}
+	// Without the count the node would work, but a client's first action would wait for seconds each time.
+	if err := client.Do(ctx, "pubsub", numsub, channel).Err(); err != nil {
+		return fmt.Errorf("counting subscribers: %w", err)
 	}
 	pubsub := subscribe(client, ctx, channel)
 	defer func() { _ = pubsub.Close() }()
