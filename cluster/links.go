@@ -20,8 +20,6 @@ type Kind byte
 const (
 	KindBus      Kind = 1 // replays and direct delivery
 	KindAttempts Kind = 2 // wrong credentials by address
-	KindZombie   Kind = 3 // a client has connected elsewhere
-	KindCommand  Kind = 4 // of an operator: disconnect a user or a client
 	kinds             = 16
 )
 

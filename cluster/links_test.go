@@ -115,8 +115,8 @@ func TestFramesArriveInOrderAndOnce(t *testing.T) {
 		if err := la.Send(b.node(), make([]byte, 16<<20+1)); !errors.Is(err, ErrFrameSize) {
 			t.Errorf("sending too much: %v", err)
 		}
-		// Nobody listens to zombies here; others are served all the same.
-		if err := a.links.Lane(KindZombie, nil).Send(b.node(), []byte("x")); err != nil {
+		// Nobody listens to this kind here; others are served all the same.
+		if err := a.links.Lane(KindAttempts, nil).Send(b.node(), []byte("x")); err != nil {
 			t.Error(err)
 		}
 		send(t, la, b, "after")
