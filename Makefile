@@ -27,7 +27,7 @@ sim: ## clients that move between failing servers, SIM_SEEDS (4000) times, two m
 	SIM_SEEDS=$(SIM_SEEDS) go test -count=1 -timeout 1h -run '^TestMovesSimulation$$' ./gateway
 
 e2e: install ## the built program with real clients and a real browser
-	go test -count=1 -timeout 15m ./e2e/...
+	go test -p 1 -count=1 -timeout 15m ./e2e/...
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	.ci/fuzz

@@ -57,6 +57,9 @@ func freePort(t testing.TB) int {
 }
 
 func isFree(port int) bool {
+	// A server that is being started holds what was open at its fork, this listener too, until it runs its program.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err == nil {
 		_ = l.Close()

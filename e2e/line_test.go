@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -63,7 +64,9 @@ func (l *line) up(t testing.TB) {
 func (l *line) down() {
 	l.mu.Lock()
 	if l.listener != nil {
+		syscall.ForkLock.RLock() // else a process that is being started may hold the port for a moment longer
 		_ = l.listener.Close()
+		syscall.ForkLock.RUnlock()
 		l.listener = nil
 	}
 	l.mu.Unlock()

@@ -233,6 +233,9 @@ var ports sync.Map
 // out none twice, since a line comes up again on its own.
 func freePort(t testing.TB) int {
 	t.Helper()
+	// A process that is being started holds what was open at its fork, this listener too, until it runs its program.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range 2000 {
 		port := 31400 + rand.IntN(1300) // those below are the fleets', whose tests run beside
 		if _, used := ports.LoadOrStore(port, true); used {

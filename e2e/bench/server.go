@@ -172,6 +172,9 @@ func address(text, scheme string) (netip.AddrPort, string, error) {
 }
 
 func freePort(ctx context.Context) (uint16, error) {
+	// A process that is being started holds what was open at its fork, this listener too, until it runs its program.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

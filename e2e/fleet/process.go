@@ -144,6 +144,9 @@ func freePort(t testing.TB) int {
 }
 
 func free(port int) bool {
+	// A process that is being started holds what was open at its fork, these listeners too, until it runs its program.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	for _, tcp := range []string{addr, fmt.Sprintf("127.0.0.1:%d", port+10_000)} {
 		l, err := net.Listen("tcp", tcp)
