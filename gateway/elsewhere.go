@@ -115,6 +115,9 @@ func (g *Gateway) follow(n news) {
 	for _, id := range n.unreadable {
 		g.log.Error("The outcome that another server gave an action cannot be read", zap.String("actionId", string(id)))
 	}
+	if len(n.echoes) > 0 {
+		g.tellServers(wire.KindOutcome, n.client, &wire.Note{Server: g.cfg.Life, Outcomes: n.echoes})
+	}
 	for _, f := range n.failed {
 		f.job.failAfter(f.first)
 	}

@@ -12,10 +12,12 @@ import (
 
 // A news is what follows from what another server said about a client's actions.
 type news struct {
-	tell     *peer   // the client's connection; nil when there is none
-	outcomes []fresh // it does not have these
-	failed   []after // waiting jobs that an undo brings down; each is to be settled by fail
-	start    *job    // the next job
+	client   wire.ClientID
+	tell     *peer          // the client's connection; nil when there is none
+	outcomes []fresh        // it does not have these
+	failed   []after        // waiting jobs that an undo brings down; each is to be settled by fail
+	echoes   []wire.Outcome // of jobs of ours that the other server takes for unsettled
+	start    *job           // the next job
 	// unreadable are actions whose outcome makes no sense here: a later release may have written it, or nobody we know.
 	unreadable []wire.ActionID
 }
@@ -57,7 +59,7 @@ func (l *ledger) merge(p *peer, h *hearsay, now time.Duration) (n news) {
 		s.outcomeLocked(c, p, &o, o.Added != 0 && o.Added <= h.synced, &n)
 	}
 	for _, f := range h.InFlight {
-		s.inFlightLocked(c, p, f, h)
+		s.inFlightLocked(c, p, f, h, &n)
 	}
 	if h.all {
 		for j := c.first; j != nil; {
@@ -68,13 +70,13 @@ func (l *ledger) merge(p *peer, h *hearsay, now time.Duration) (n news) {
 			j = next
 		}
 	}
-	n.tell, n.start = c.peer, s.nextLocked(c)
+	n.client, n.tell, n.start = c.id, c.peer, s.nextLocked(c)
 	s.dropIfDoneLocked(c)
 	return n
 }
 
 // inFlightLocked notes that somebody says of an action that it is in flight.
-func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hearsay) {
+func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hearsay, n *news) {
 	switch j := s.jobs[f.ID]; {
 	case j != nil && j.state == jobElsewhere:
 		if f.Owner == h.from {
@@ -82,6 +84,9 @@ func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hea
 		}
 	case j != nil:
 		j.recorded = true
+		if f.Owner == s.g.cfg.Life && h.from != "" && j.state == jobSettled {
+			n.echoes = append(n.echoes, j.asOutcome())
+		}
 	case s.wasLatelyLocked(f.ID):
 		s.unrecordLocked(c.id, f.ID)
 	case f.Owner == s.g.cfg.Life, h.from == "" && slices.Contains(h.said, f.Owner):
@@ -92,7 +97,7 @@ func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hea
 			state: jobElsewhere, owner: f.Owner, recorded: true,
 		}
 		s.jobs[f.ID] = j
-		c.pushLocked(j)
+		c.insertLocked(j)
 		c.elsewhere++
 	}
 }
@@ -110,10 +115,12 @@ func (l *ledger) outcome(id wire.ClientID, p *peer, o *wire.Outcome, now time.Du
 		c = &client{id: id, peer: p, since: now}
 		s.clients[id] = c
 	}
-	if !c.moved {
+	if c.moved {
+		s.passedLocked(c, o, &n)
+	} else {
 		s.outcomeLocked(c, p, o, false, &n)
 	}
-	n.tell, n.start = c.peer, s.nextLocked(c)
+	n.client, n.tell, n.start = c.id, c.peer, s.nextLocked(c)
 	s.dropIfDoneLocked(c)
 	return n
 }
@@ -149,11 +156,33 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 	if !has {
 		n.outcomes = append(n.outcomes, fresh{id: o.ID, out: out})
 	}
-	if out.Action.Type == wire.TypeUndo {
-		for _, w := range c.failLocked(j) {
-			n.failed = append(n.failed, after{job: w, first: j})
-		}
+	n.failLocked(j)
+}
+
+// failLocked takes the jobs behind j if j's outcome is an undo.
+func (n *news) failLocked(j *job) {
+	if j.outcome.Action.Type != wire.TypeUndo {
+		return
 	}
+	for _, w := range j.client.failLocked(j) {
+		n.failed = append(n.failed, after{job: w, first: j})
+	}
+}
+
+// passedLocked notes that claimed actions of a client that has moved need not wait any longer for one in flight elsewhere.
+func (s *ledgerShard) passedLocked(c *client, o *wire.Outcome, n *news) {
+	j := s.jobs[o.ID]
+	if j == nil || j.state != jobElsewhere {
+		return
+	}
+	out, err := s.g.outgoing(o)
+	if err != nil {
+		n.unreadable = append(n.unreadable, o.ID)
+		return
+	}
+	j.outcome = out
+	n.failLocked(j)
+	s.forgetLocked(j)
 }
 
 // outgoing reads an outcome of another server.
@@ -165,10 +194,10 @@ func (g *Gateway) outgoing(o *wire.Outcome) (*wire.Outgoing, error) {
 	return wire.NewOutgoing(a, g.cfg.Session.Server)
 }
 
-// lostLocked makes an action in flight elsewhere one of ours, if the client sent it again, or unknown.
+// lostLocked makes an action in flight elsewhere one of ours, if the client sent it again and is here, or unknown.
 func (s *ledgerShard) lostLocked(j *job) {
 	c := j.client
-	if j.action.Body == nil {
+	if j.action.Body == nil || c.moved {
 		s.forgetLocked(j)
 		return
 	}

@@ -48,10 +48,10 @@ type client struct {
 	// since is when the client left or, while it is here, came back to what was remembered.
 	since time.Duration
 
-	first, last *job // all remembered actions in the order they came
+	first, last *job // all remembered actions in the order they came, but for those of insertLocked
 	running     *job // asked of the back-end; it stays here when it is forgotten meanwhile
 	waiting     int  // jobs not started
-	elsewhere   int  // jobs in flight at other servers: nothing starts before their outcome
+	elsewhere   int  // jobs in flight at other servers: what the client made after one of them starts after its outcome
 	openBytes   int  // of the bodies of jobs waiting, running or in flight elsewhere
 	moved       bool // the client is at another server, which knows what is remembered here
 	stays       bool // the client's topics are joined because of what is remembered
@@ -177,13 +177,16 @@ func (l *ledger) load(p *peer) load {
 	return load{}
 }
 
-// nextLocked marks the client's next job as running and returns it; nil while one is running.
+// nextLocked marks the client's next job as running and returns it; nil while one is running, here or elsewhere.
 func (s *ledgerShard) nextLocked(c *client) *job {
-	if c.running != nil || c.waiting == 0 || c.elsewhere > 0 {
+	if c.running != nil || c.waiting == 0 {
 		return nil
 	}
 	for j := c.first; j != nil; j = j.next {
-		if j.state == jobWaiting {
+		switch j.state {
+		case jobElsewhere:
+			return nil
+		case jobWaiting:
 			j.state = jobRunning
 			c.running = j
 			c.waiting--
@@ -311,6 +314,25 @@ func (c *client) pushLocked(j *job) {
 		c.last.next = j
 	}
 	c.last = j
+}
+
+// insertLocked is pushLocked for an action that runs elsewhere and that the client made before some that wait here.
+func (c *client) insertLocked(j *job) {
+	behind := c.last
+	for behind != nil && behind.state == jobWaiting && compareActions(j.action.ID, behind.action.ID) < 0 {
+		behind = behind.prev
+	}
+	if behind == c.last {
+		c.pushLocked(j)
+		return
+	}
+	j.prev = behind
+	if behind == nil {
+		j.next, c.first = c.first, j
+	} else {
+		j.next, behind.next = behind.next, j
+	}
+	j.next.prev = j
 }
 
 func (c *client) unlinkLocked(j *job) {

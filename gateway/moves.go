@@ -7,16 +7,19 @@ import "logux-proxy/wire"
 // A client belongs to the server that it is connected to. That server asks the one before for what it remembers
 // (release) and adds it to its own (merge). An action that runs somewhere stays there, and is in flight elsewhere
 // (jobElsewhere) for the client's server until its outcome comes (outcome), or nobody is left to bring it (lost);
-// until then none of the client's next actions begins.
+// until then none of the client's next actions begins. Actions that are claimed stay too, and may wait at one server for
+// those that run at another, also when the client has left it: so each server with something in flight elsewhere tells the
+// outcomes of its own.
 
 // An away says what is to be done about the outcome of a job whose client may be at another server.
 type away struct {
-	moved    bool // the client's server is to be told
+	moved    bool // the client's server is to be told, or another one that has actions which wait for it
 	recorded bool // the store knows the job
 }
 
 func (j *job) awayLocked() away {
-	return away{moved: j.client.moved, recorded: j.recorded && j.client.peer == nil}
+	c := j.client
+	return away{moved: c.moved || c.elsewhere > 0, recorded: j.recorded && c.peer == nil}
 }
 
 // moves is what a shard of the ledger has for clients that move. Guarded by the shard's mu.
@@ -87,8 +90,9 @@ func (s *ledgerShard) wasLatelyLocked(id wire.ActionID) bool {
 	return new || old
 }
 
-// recordLocked returns what is remembered of c, and marks it as known to the store.
-func (s *ledgerShard) recordLocked(c *client, life wire.ServerID) wire.Record {
+// recordLocked returns what is remembered of c, and marks it as known to the store. What is in flight elsewhere is told when
+// the client leaves; those that ask later hear of it there.
+func (s *ledgerShard) recordLocked(c *client, life wire.ServerID, leaves bool) wire.Record {
 	r := wire.Record{Client: c.id}
 	for j := c.first; j != nil; j = j.next {
 		j.recorded = true
@@ -96,7 +100,9 @@ func (s *ledgerShard) recordLocked(c *client, life wire.ServerID) wire.Record {
 		case jobSettled:
 			r.Outcomes = append(r.Outcomes, j.asOutcome())
 		case jobElsewhere:
-			r.InFlight = append(r.InFlight, wire.InFlight{ID: j.action.ID, Owner: j.owner})
+			if leaves {
+				r.InFlight = append(r.InFlight, wire.InFlight{ID: j.action.ID, Owner: j.owner})
+			}
 		default:
 			r.InFlight = append(r.InFlight, wire.InFlight{ID: j.action.ID, Owner: life})
 		}
@@ -129,6 +135,7 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 		return wire.Record{Client: id}, nil
 	}
 	s.forgetSubscriptionsLocked(c)
+	leaves := !c.moved
 	c.peer, c.moved = nil, true
 	for j := c.first; j != nil; {
 		next := j.next
@@ -140,10 +147,10 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 		}
 		j = next
 	}
-	r = s.recordLocked(c, l.life)
+	r = s.recordLocked(c, l.life, leaves)
 	for j := c.first; j != nil; {
 		next := j.next
-		if j.state == jobElsewhere {
+		if j.state == jobElsewhere && c.waiting == 0 {
 			s.forgetLocked(j)
 		} else {
 			// The client's next numbers are the other server's: they prove nothing about what it got here.

@@ -71,11 +71,13 @@ func (s *orphans) add(o *orphan) (first bool) {
 	return first
 }
 
-// compareOrphans compares by the time in the ID: by that a client orders its actions itself.
-func compareOrphans(a, b *orphan) int {
-	ams, _, ac, _ := wire.ParseActionID(a.claim.ID)
-	bms, _, bc, _ := wire.ParseActionID(b.claim.ID)
-	return cmp.Or(cmp.Compare(ams, bms), cmp.Compare(ac, bc), cmp.Compare(a.claim.ID, b.claim.ID))
+func compareOrphans(a, b *orphan) int { return compareActions(a.claim.ID, b.claim.ID) }
+
+// compareActions compares by the time in the ID: by that a client orders its actions itself.
+func compareActions(a, b wire.ActionID) int {
+	ams, _, ac, _ := wire.ParseActionID(a)
+	bms, _, bc, _ := wire.ParseActionID(b)
+	return cmp.Or(cmp.Compare(ams, bms), cmp.Compare(ac, bc), cmp.Compare(a, b))
 }
 
 // next returns the orphan of a client that is to be asked about now, nil when there is none.

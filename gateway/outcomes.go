@@ -64,7 +64,7 @@ func (l *ledger) detach(p *peer, now time.Duration) (r wire.Record, stays bool) 
 		s.forgetSubscriptionsLocked(c)
 		c.peer, c.since = nil, now
 		if l.life != "" {
-			r = s.recordLocked(c, l.life)
+			r = s.recordLocked(c, l.life, true)
 		}
 	}
 	c.stays = l.life != "" && c.first != nil

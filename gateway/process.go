@@ -220,12 +220,15 @@ func (j *job) failAfter(first *job) {
 
 // tell gives j's outcome to its client, wherever it is.
 func (j *job) tell(out *wire.Outgoing, p *peer, a away, debug string) {
-	if p != nil {
-		p.h.loop.Post(&tell{p: p, id: j.action.ID, out: out, debug: debug})
-		return
-	}
-	if a.moved || a.recorded {
+	switch {
+	case p == nil && (a.moved || a.recorded):
 		j.g.tellElsewhere(j, out, a)
+	case p != nil:
+		p.h.loop.Post(&tell{p: p, id: j.action.ID, out: out, debug: debug})
+		if a.moved {
+			o := wire.Outcome{ID: j.action.ID, Action: wire.AppendAction(nil, out.Action)}
+			j.g.tellServers(wire.KindOutcome, j.client.id, &wire.Note{Server: j.g.cfg.Life, Outcomes: []wire.Outcome{o}})
+		}
 	}
 }
 

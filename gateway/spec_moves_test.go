@@ -320,69 +320,6 @@ func (s *slowFetch) Fetch(client wire.ClientID, done func(wire.Record, error)) {
 	s.Handovers.Fetch(client, func(r wire.Record, err error) { <-s.until; done(r, err) })
 }
 
-// An action whose outcome takes long is acknowledged when it is claimed, and has one outcome.
-func TestClaimIsAcknowledged(t *testing.T) {
-	for _, moves := range []bool{false, true} {
-		t.Run(fmt.Sprintf("moves: %v", moves), func(t *testing.T) {
-			f := newFleet(t)
-			soon := func(c *Config) { c.Session.AckLimit = 150 * time.Millisecond }
-			a, b := f.server("a", soon), f.server("b", soon)
-			c, at := a.connect("10:a:tab"), a
-			id := c.act(1, inc)
-			q := f.backend.next(t, inc)
-			c.want("synced 1")
-			if moves {
-				c, at = b.connect("10:a:tab"), b
-				a.members(0)
-			}
-			q.agree()
-			c.want(processedEvent(id))
-			at.nothingFor(c)
-			await(t, "no claim", func() bool { return a.handovers.Stats().Claims == 0 })
-			if n := f.backend.count(id); n != 1 {
-				t.Errorf("the back-end was asked %d times", n)
-			}
-		})
-	}
-}
-
-// "Nothing acknowledged is lost": claims of a dead server are taken over, those of one client one after another; one that
-// fails undoes those behind it.
-func TestClaimsAreTakenOver(t *testing.T) {
-	for _, fails := range []bool{false, true} {
-		t.Run(fmt.Sprintf("fails: %v", fails), func(t *testing.T) {
-			f := newFleet(t)
-			soon := func(c *Config) { c.Session.AckLimit = 150 * time.Millisecond }
-			a, b := f.server("a", soon), f.server("b", soon)
-			c := a.connect("10:a:tab")
-			first, second := c.act(1, inc), c.act(2, inc2)
-			f.backend.next(t, inc) // it is never answered
-			c.want("synced 1", "synced 2")
-			a.die()
-			q := f.backend.next(t, inc)
-			f.backend.idle(t)
-			c = b.connect("10:a:tab")
-			c.act(3, inc3)
-			if fails {
-				await(t, "all three at the new server", func() bool { _, n, _ := b.g.ledger.counts(); return n == 3 })
-				q.fail("text")
-				c.wantAll("synced 3", undoEvent(first, "error", inc), undoEvent(second, "error", inc2), undoEvent(c.id(3), "error", inc3))
-			} else {
-				q.agree()
-				c.want(processedEvent(first))
-				f.backend.next(t, inc2).agree()
-				c.want(processedEvent(second))
-				f.backend.next(t, inc3).agree()
-				c.wantProcessed(3)
-			}
-			b.nothingFor(c)
-			if n := b.g.Stats().Orphans; n != 2 {
-				t.Errorf("%d orphans", n)
-			}
-		})
-	}
-}
-
 // When two servers announce a client at once none of them goes on with what it holds: the client comes back to one.
 func TestMovesBothAtOnce(t *testing.T) {
 	f := newFleet(t)
