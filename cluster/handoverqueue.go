@@ -216,17 +216,15 @@ func (q *HandoverQueue) Confirm(client wire.ClientID, ids []wire.ActionID) {
 	})
 }
 
-// Settle is Handovers.Settle: done gets the outcome to give to the client, and whether the store has it.
-func (q *HandoverQueue) Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome, stored bool)) {
+// Settle is Handovers.Settle: done gets the outcome to give to the client.
+func (q *HandoverQueue) Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome)) {
 	if !q.do(client, func(ctx context.Context) {
-		kept, ok, err := q.handovers.Settle(ctx, client, o)
-		stored := ok && err == nil
-		if stored {
+		if kept, ok, err := q.handovers.Settle(ctx, client, o); ok && err == nil {
 			o = kept
 		}
-		done(o, stored)
+		done(o)
 	}) {
-		done(o, false)
+		done(o)
 	}
 }
 

@@ -58,7 +58,7 @@ func (h *handler) arrive(p *peer, synced int64) {
 	if g.cfg.Peers() > 0 {
 		a.until = h.loop.Now() + blindPatience
 	}
-	p.passage = &passage{arrival: a, synced: synced}
+	p.passage = &passage{arrival: a, synced: synced, unread: g.cfg.Handovers != nil}
 	g.fetch(p, fetchAgain)
 	h.announce(p, a.turn)
 }
@@ -159,6 +159,7 @@ func (t *fetched) Run(*transport.Loop) {
 		p.h.g.log.Debug("Record of a client could not be read", p.who(), zap.Error(t.err))
 		time.AfterFunc(t.again/2+rand.N(t.again/2), func() { p.h.loop.Post(&refetch{p: p, again: min(2*t.again, fetchSeldom)}) })
 	} else {
+		p.passage.unread = false
 		p.h.merge(p, &hearsay{Record: &t.record, said: p.passage.said})
 	}
 	if a := p.passage.arrival; a != nil {
@@ -194,6 +195,8 @@ func (t *recordCame) Run(*transport.Loop) {
 		// It is told once only, and the client has connected here again.
 		if newer != nil {
 			newer.h.loop.Post(&recordCame{p: newer, client: t.client, note: n})
+		} else {
+			p.h.g.overhear(t.client, n)
 		}
 		return
 	}
@@ -220,7 +223,9 @@ func (t *recordCame) Run(*transport.Loop) {
 // merge adds what is known elsewhere to what is known here.
 func (h *handler) merge(p *peer, heard *hearsay) {
 	heard.synced = p.passage.synced
-	h.g.follow(h.g.ledger.merge(p, heard, h.loop.Now()))
+	n := h.g.ledger.merge(p, heard, h.loop.Now())
+	h.g.follow(n)
+	h.g.keep(heard.Client, n.heard, heard.from)
 }
 
 // arrived lets the client's actions go on when there is nothing more to hear or they have waited long enough.

@@ -22,7 +22,12 @@ func (g *Gateway) Receive(e *wire.Envelope) {
 		g.receiveRecord(e.Targets.Clients[0], e.Note)
 	case wire.KindOutcome:
 		for i := range e.Note.Outcomes {
-			g.receiveOutcome(e.Targets.Clients[0], &e.Note.Outcomes[i])
+			n := g.receiveOutcome(e.Targets.Clients[0], &e.Note.Outcomes[i])
+			g.keep(e.Targets.Clients[0], n.heard, e.Note.Server)
+		}
+	case wire.KindKept:
+		if e.Note.To == g.cfg.Life {
+			g.ledger.kept(e.Targets.Clients[0], e.Note.Kept)
 		}
 	case wire.KindDisconnect:
 		g.disconnect(&e.Targets)
@@ -46,12 +51,11 @@ func (g *Gateway) leave(client wire.ClientID, to *wire.Note) {
 		g.zombies.Add(1)
 		old.h.loop.Post(&closePeer{p: old, code: closeNormal, text: replacedText, reason: transport.CloseZombie})
 	}
-	r, start := g.ledger.release(client, old)
+	r, start := g.ledger.release(client, old, time.Since(g.start))
 	if start != nil {
 		start.run()
 	}
 	if g.cfg.Handovers == nil {
-		g.ledger.kept(&r)
 		answer(r)
 		return
 	}
@@ -74,8 +78,6 @@ func (g *Gateway) store(r wire.Record, then func()) {
 	g.cfg.Handovers.Store(r, func(err error) {
 		if err != nil {
 			g.log.Warn("Record of a client could not be written", zap.String("clientId", string(r.Client)), zap.Error(err))
-		} else {
-			g.ledger.kept(&r)
 		}
 		then()
 		g.settling.Add(-1)
@@ -91,17 +93,34 @@ func (g *Gateway) connection(client wire.ClientID) *peer {
 }
 
 func (g *Gateway) receiveRecord(client wire.ClientID, n *wire.Note) {
-	if n.To != g.cfg.Life || g.cfg.Life == "" {
-		return
-	}
-	if p := g.connection(client); p != nil {
+	switch p := g.connection(client); {
+	case g.cfg.Life == "":
+	case p == nil:
+		g.overhear(client, n)
+	case n.To == g.cfg.Life:
 		p.h.loop.Post(&recordCame{p: p, client: client, note: n})
 	}
 }
 
-func (g *Gateway) receiveOutcome(client wire.ClientID, o *wire.Outcome) {
+// overhear takes what a server says of a client that is not here, be it to another one.
+func (g *Gateway) overhear(client wire.ClientID, n *wire.Note) {
+	follows := g.ledger.overhear(&wire.Record{Client: client, InFlight: n.InFlight, Outcomes: n.Outcomes}, n.Server)
+	g.follow(follows)
+	g.keep(client, follows.heard, n.Server)
+}
+
+func (g *Gateway) receiveOutcome(client wire.ClientID, o *wire.Outcome) (n news) {
 	if g.cfg.Life != "" {
-		g.follow(g.ledger.outcome(client, g.connection(client), o, time.Since(g.start)))
+		n = g.ledger.outcome(client, g.connection(client), o, time.Since(g.start))
+		g.follow(n)
+	}
+	return n
+}
+
+// keep says to the server from which outcomes came that they are here now.
+func (g *Gateway) keep(client wire.ClientID, heard []wire.ActionID, from wire.ServerID) {
+	if len(heard) > 0 && from != "" {
+		g.tellServers(wire.KindKept, client, &wire.Note{Server: g.cfg.Life, To: from, Kept: heard})
 	}
 }
 
@@ -130,22 +149,19 @@ func (g *Gateway) follow(n news) {
 // at another server, onto the bus.
 func (g *Gateway) tellElsewhere(j *job, out *wire.Outgoing, a away) {
 	client := j.client.id
-	publish := func(o wire.Outcome, stored bool) {
+	publish := func(o wire.Outcome) {
 		if a.moved {
 			g.tellServers(wire.KindOutcome, client, &wire.Note{Server: g.cfg.Life, Outcomes: []wire.Outcome{o}})
-			if stored { // else the server that asks next may be the first to hear it
-				g.ledger.published(j)
-			}
 		}
 	}
 	o := wire.Outcome{ID: j.action.ID, Action: wire.AppendAction(nil, out.Action)}
 	if g.cfg.Handovers == nil {
-		publish(o, true)
+		publish(o)
 		return
 	}
 	g.settling.Add(1)
-	g.cfg.Handovers.Settle(client, o, func(kept wire.Outcome, stored bool) {
-		publish(kept, stored)
+	g.cfg.Handovers.Settle(client, o, func(kept wire.Outcome) {
+		publish(kept)
 		g.settling.Add(-1)
 	})
 }

@@ -13,9 +13,8 @@ type Handovers interface {
 	Fetch(client wire.ClientID, done func(wire.Record, error))
 	// Confirm takes off the record what the client will not send again.
 	Confirm(client wire.ClientID, ids []wire.ActionID)
-	// Settle gives an action in the record its outcome. Done gets the one to give to the client, another if there was one, and
-	// whether the record has it.
-	Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome, stored bool))
+	// Settle gives an action in the record its outcome. Done gets the one to give to the client, another if there was one.
+	Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome))
 	// Inquire says what became of an action in flight elsewhere: its outcome; or lost, when nobody will ever settle it;
 	// or nothing, when its outcome will come.
 	Inquire(client wire.ClientID, f wire.InFlight, done func(o *wire.Outcome, lost bool, err error))

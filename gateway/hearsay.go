@@ -13,11 +13,12 @@ import (
 // A news is what follows from what another server said about a client's actions.
 type news struct {
 	client   wire.ClientID
-	tell     *peer          // the client's connection; nil when there is none
-	outcomes []fresh        // it does not have these
-	failed   []after        // waiting jobs that an undo brings down; each is to be settled by fail
-	echoes   []wire.Outcome // of jobs of ours that the other server takes for unsettled
-	start    *job           // the next job
+	tell     *peer           // the client's connection; nil when there is none
+	outcomes []fresh         // it does not have these
+	heard    []wire.ActionID // their outcomes are remembered here, or were until the client confirmed them
+	failed   []after         // waiting jobs that an undo brings down; each is to be settled by fail
+	echoes   []wire.Outcome  // of jobs of ours that the other server takes for unsettled
+	start    *job            // the next job
 	// unreadable are actions whose outcome makes no sense here: a later release may have written it, or nobody we know.
 	unreadable []wire.ActionID
 }
@@ -131,9 +132,11 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 	switch {
 	case j != nil && j.state != jobElsewhere:
 		j.recorded = true
+		n.heard = append(n.heard, o.ID)
 		return // another outcome would be one too many
 	case j == nil && s.wasLatelyLocked(o.ID):
 		s.unrecordLocked(c.id, o.ID)
+		n.heard = append(n.heard, o.ID)
 		return
 	case j == nil && p == nil:
 		return
@@ -152,6 +155,7 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 		c.openBytes -= len(j.action.Body)
 	}
 	j.state, j.outcome, j.has = jobSettled, out, has
+	n.heard = append(n.heard, o.ID)
 	j.owedLocked()
 	if !has {
 		n.outcomes = append(n.outcomes, fresh{id: o.ID, out: out})
@@ -183,6 +187,35 @@ func (s *ledgerShard) passedLocked(c *client, o *wire.Outcome, n *news) {
 	j.outcome = out
 	n.failLocked(j)
 	s.forgetLocked(j)
+}
+
+// overhear takes what a server says of a client that is not here. What waits here for actions there goes on when they are
+// over: the server tells their outcomes or, when they were confirmed, does not mention them.
+func (l *ledger) overhear(r *wire.Record, from wire.ServerID) (n news) {
+	s := l.shard(r.Client)
+	s.mu.Lock()
+	defer l.unlock(s)
+	c := s.clients[r.Client]
+	if c == nil || c.elsewhere == 0 || c.peer != nil {
+		return news{}
+	}
+	for i := range r.Outcomes {
+		if c.moved {
+			s.passedLocked(c, &r.Outcomes[i], &n)
+		} else {
+			s.outcomeLocked(c, nil, &r.Outcomes[i], false, &n)
+		}
+	}
+	for j := c.first; c.moved && j != nil; {
+		next := j.next
+		if j.state == jobElsewhere && j.owner == from && !r.Mentions(j.action.ID) {
+			s.forgetLocked(j)
+		}
+		j = next
+	}
+	n.client, n.start = c.id, s.nextLocked(c)
+	s.dropIfDoneLocked(c)
+	return n
 }
 
 // outgoing reads an outcome of another server.

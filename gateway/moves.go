@@ -1,6 +1,10 @@
 package gateway
 
-import "logux-proxy/wire"
+import (
+	"time"
+
+	"logux-proxy/wire"
+)
 
 // This file is the part of the ledger about clients that go from one server to another.
 //
@@ -120,10 +124,11 @@ func (j *job) asOutcome() wire.Outcome {
 	return o
 }
 
-// release gives a client to another server, where it has connected; old is its connection here or nil. What did not
-// begin is forgotten, since the client sends it again there. What is settled stays until it is kept elsewhere. Other actions
-// stay, and their outcomes are away: those that run and those that were claimed, the first of which may be to start now.
-func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job) {
+// release gives a client to another server, where it has connected at now; old is its connection here or nil. What did not
+// begin is forgotten, since the client sends it again there. What is settled stays until a server where the client is has
+// it: the one that asked may have lost the client before it heard, and the store may be away when the next one asks. Other
+// actions stay, and their outcomes are away: those that run and those that were claimed, the first of which may be to start.
+func (l *ledger) release(id wire.ClientID, old *peer, now time.Duration) (r wire.Record, start *job) {
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
@@ -136,7 +141,7 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 	}
 	s.forgetSubscriptionsLocked(c)
 	leaves := !c.moved
-	c.peer, c.moved = nil, true
+	c.peer, c.moved, c.since = nil, true, now
 	for j := c.first; j != nil; {
 		next := j.next
 		if j.state == jobWaiting && !j.claimed {
@@ -164,32 +169,19 @@ func (l *ledger) release(id wire.ClientID, old *peer) (r wire.Record, start *job
 	return r, start
 }
 
-// kept says that what release returned is in the store: what is settled is forgotten here. Until then the next server to ask
-// hears of it, for the one that asked first may have lost the client before it heard.
-func (l *ledger) kept(r *wire.Record) {
-	s := l.shard(r.Client)
+// kept says that the server where a client is now has the outcomes of these actions.
+func (l *ledger) kept(id wire.ClientID, actions []wire.ActionID) {
+	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
-	c := s.clients[r.Client]
+	c := s.clients[id]
 	if c == nil || !c.moved {
-		return
+		return // it is here again, and can tell itself
 	}
-	for i := range r.Outcomes {
-		if j := s.jobs[r.Outcomes[i].ID]; j != nil && j.state == jobSettled {
+	for _, action := range actions {
+		if j := s.jobs[action]; j != nil && j.state == jobSettled {
 			s.forgetLocked(j)
 		}
 	}
 	s.dropIfDoneLocked(c)
-}
-
-// published says that the outcome of a job whose client moved has been published. The job is forgotten, unless the client
-// is here again.
-func (l *ledger) published(j *job) {
-	s := l.shard(j.client.id)
-	s.mu.Lock()
-	defer l.unlock(s)
-	if j.client.moved && j.state == jobSettled {
-		s.forgetLocked(j)
-		s.dropIfDoneLocked(j.client)
-	}
 }

@@ -97,7 +97,6 @@ type nomadStore struct {
 	s       *nomadSim
 	records map[wire.ClientID]map[wire.ActionID]*nomadEntry
 	estates map[wire.ServerID]*nomadEstate
-	failed  time.Duration // when it was last away
 }
 
 // A nomadEntry is an action in a record.
@@ -112,7 +111,7 @@ type nomadEstate struct {
 }
 
 func (t *nomadStore) init(s *nomadSim) {
-	t.s, t.failed = s, -1
+	t.s = s
 	t.records = make(map[wire.ClientID]map[wire.ActionID]*nomadEntry)
 	t.estates = make(map[wire.ServerID]*nomadEstate)
 }
@@ -197,6 +196,7 @@ func (t *nomadStore) takeOver(dead *nomadServer) {
 		for _, id := range ids {
 			c := e.claims[id]
 			c.Owner = srv.life
+			t.s.orphans[id] = true
 			t.s.note("%s takes over %s of %s", heir.life, id, srv.life)
 			heir.after(short(t.s.client(c.Client).rnd), func() {
 				var known *wire.Outcome
@@ -238,9 +238,6 @@ func (q *nomadQueue) do(client wire.ClientID, effect func(), done func(error)) {
 	q.last[client] = max(q.last[client], q.store.s.now()+long(r)) + 1
 	q.srv.at(q.last[client], func() {
 		away := q.srv.away > q.store.s.now()
-		if away {
-			q.store.failed = q.store.s.now()
-		}
 		if !away || r.IntN(4) == 0 {
 			effect()
 		}
@@ -305,14 +302,14 @@ func (q *nomadQueue) Confirm(client wire.ClientID, ids []wire.ActionID) {
 }
 
 // Settle implements Handovers.
-func (q *nomadQueue) Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome, stored bool)) {
+func (q *nomadQueue) Settle(client wire.ClientID, o wire.Outcome, done func(kept wire.Outcome)) {
 	kept, ok := o, false
 	q.do(client, func() { kept, ok = q.store.settle(client, o, false) }, func(err error) {
 		if err != nil || !ok {
-			done(o, false)
+			done(o)
 			return
 		}
-		done(kept, true)
+		done(kept)
 	})
 }
 

@@ -92,3 +92,69 @@ func TestOutcomeForAConnectionThatEnded(t *testing.T) {
 	}
 	b.remembers(1, 1, 0)
 }
+
+// An outcome is told to every server that asks until one has it where the client is.
+func TestOutcomesStayUntilTheyAreKept(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	_, js := b.takes(p, 1)
+	id := js[0].action.ID
+	told := func() bool {
+		r, _ := b.release("10:a", nil, 0)
+		return len(r.Outcomes) == 1 && r.Outcomes[0].ID == id
+	}
+	if r, _ := b.release("10:a", p, 0); len(r.InFlight) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if s := b.ends(js[0]); !s.moved {
+		t.Fatalf("%+v", s)
+	}
+	if !told() || !told() {
+		t.Fatal("the outcome is not told any more")
+	}
+	b.kept("10:a", []wire.ActionID{id})
+	if told() {
+		t.Error("it is still told")
+	}
+	if clients, remembered, _ := b.counts(); clients+remembered != 0 {
+		t.Errorf("%d clients and %d actions are remembered", clients, remembered)
+	}
+}
+
+// What waits here for actions at another server begins when that says, be it to a third one, that they are over.
+func TestOverheardRecords(t *testing.T) {
+	const other = wire.ServerID("server:two/1-X")
+	first, second := actionID("10:a:tab", 1), actionID("10:a:tab", 2)
+	for name, says := range map[string]struct {
+		record wire.Record
+		from   wire.ServerID
+		starts bool
+	}{
+		"one is under way":       {wire.Record{InFlight: []wire.InFlight{{ID: second, Owner: other}}}, other, false},
+		"both are under way":     {wire.Record{InFlight: []wire.InFlight{{ID: first, Owner: other}, {ID: second, Owner: other}}}, other, false},
+		"it has none any more":   {wire.Record{}, other, true},
+		"somebody else has none": {wire.Record{}, "server:three/1-X", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newShared(t)
+			p := testPeer("10:a:tab")
+			b.attach(p, nil, 0, 0)
+			b.merge(p, &hearsay{Record: &wire.Record{Client: "10:a", InFlight: []wire.InFlight{{ID: first, Owner: other}, {ID: second, Owner: other}}}}, 0)
+			r, js := b.takes(p, 3)
+			if r.start != nil {
+				t.Fatal("it starts before what is in flight elsewhere")
+			}
+			if claims, _ := b.claim(p, []wire.ActionID{js[0].action.ID}); len(claims) != 1 {
+				t.Fatal("it is not claimed")
+			}
+			if _, start := b.release("10:a", p, 0); start != nil {
+				t.Fatal("it starts when its client leaves")
+			}
+			says.record.Client = "10:a"
+			n := b.overhear(&says.record, says.from)
+			if got := n.start == js[0]; got != says.starts {
+				t.Errorf("starts: %v", got)
+			}
+		})
+	}
+}

@@ -52,6 +52,7 @@ type passage struct {
 	arrival  *arrival
 	census   *census         // nil when none is under way
 	said     []wire.ServerID // servers that said what they know of the client
+	unread   bool            // the store could not be read so far: it may know the client's actions
 	synced   int64           // the last number of ours that the client had when it connected
 	leaveAt  time.Duration   // when it is closed after a gap; 0 for never
 	privates privates

@@ -41,7 +41,7 @@ type job struct {
 	claimThen  func()        // what waits until the store was asked to claim it
 	state      jobState
 	has        bool // the client confirmed that it has the outcome
-	recorded   bool // the store knows it
+	recorded   bool // the store knows it, or may
 	claimed    bool // it is claimed, or about to be
 	claiming   bool // the store is about to be asked to claim it
 	ending     bool // its outcome is known, and soon told

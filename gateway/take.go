@@ -31,6 +31,7 @@ func (h *handler) take(p *peer, actions []session.Received) {
 			headers:      p.session.Headers(),
 			subscription: r.Subscription,
 			wrongChannel: r.WrongChannel,
+			recorded:     p.passage != nil && p.passage.unread,
 		})
 	}
 

@@ -44,6 +44,9 @@ const (
 	KindOutcome
 	// KindDisconnect ends the connections of the users and clients in the targets.
 	KindDisconnect
+	// KindKept says to Note.To that Note.Server, where the one client in the targets is, has the outcomes of these actions from
+	// it.
+	KindKept
 )
 
 // An Envelope carries one action with its targets, or a note, from the server that publishes it to every

@@ -43,6 +43,7 @@ const (
 	fieldTurn
 	fieldInFlight
 	fieldOutcome
+	fieldKept
 )
 
 // ErrEnvelope is a text that is no envelope, or one that this release cannot read.
@@ -143,7 +144,7 @@ func (d *envelopeDecoder) decode() bool {
 	switch e.Kind {
 	case KindAction:
 		return e.Action != nil && d.whole()
-	case KindAttach, KindRecord, KindOutcome:
+	case KindAttach, KindRecord, KindOutcome, KindKept:
 		return e.Note != nil && e.Note.Server != "" && len(e.Targets.Clients) == 1
 	default:
 		return true
@@ -187,7 +188,7 @@ func (d *envelopeDecoder) field(field byte, value []byte) {
 	case fieldActionID, fieldTime, fieldSubprotocol, fieldType, fieldBody:
 		d.e.Action = &d.action
 		d.actionField(field, value)
-	case fieldServer, fieldTo, fieldTurn, fieldInFlight, fieldOutcome:
+	case fieldServer, fieldTo, fieldTurn, fieldInFlight, fieldOutcome, fieldKept:
 		d.noteField(field, value)
 	case fieldChannel:
 		e.Targets.Channels = appendTarget(d, e.Targets.Channels, value)

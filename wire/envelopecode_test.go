@@ -40,6 +40,9 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 			InFlight: []InFlight{{ID: "1 38:a:b 0", Owner: "server:a/1-A"}, {ID: "2 38:a:b 0", Owner: "server:c/1-A"}},
 			Outcomes: []Outcome{{ID: "3 38:a:b 0", Added: 300, Action: AppendAction(nil, fullEnvelope().Action)}},
 		}},
+		{Kind: KindKept, Origin: "server:a", Seq: 1, Targets: Targets{Clients: []ClientID{"38:a"}}, Note: &Note{
+			Server: "server:a/1-A", To: "server:b/2-B", Kept: []ActionID{"1 38:a:b 0", "2 38:a:b 0"},
+		}},
 	} {
 		data := AppendEnvelope([]byte("before"), want)[len("before"):]
 		got, err := DecodeEnvelope(data)
@@ -80,6 +83,7 @@ func TestNotesThatLackSomething(t *testing.T) {
 		"no server":       {Kind: KindAttach, Targets: client, Note: &Note{}},
 		"strange server":  {Kind: KindAttach, Targets: client, Note: &Note{Server: "38:a/1-A"}},
 		"no client":       {Kind: KindOutcome, Note: &Note{Server: "server:a/1-A"}},
+		"kept by nobody":  {Kind: KindKept, Targets: client, Note: &Note{To: "server:a/1-A", Kept: []ActionID{"1 38:a:b 0"}}},
 		"two clients":     {Kind: KindRecord, Targets: Targets{Clients: []ClientID{"38:a", "38:b"}}, Note: &Note{Server: "server:a/1-A"}},
 		"an empty action": {Kind: KindOutcome, Targets: client, Note: &Note{Server: "server:a/1-A", Outcomes: []Outcome{{ID: ""}}}},
 	} {

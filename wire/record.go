@@ -52,11 +52,12 @@ type Claim struct {
 // A Note is what an envelope of another kind than KindAction carries.
 type Note struct {
 	Server ServerID // who speaks
-	To     ServerID // of KindRecord: whom it is for
+	To     ServerID // of KindRecord and KindKept: whom it is for
 	Turn   uint64   // of KindAttach: which of Server's; of KindRecord: which one it answers
 	// InFlight and Outcomes are a Record of the client in the envelope's targets; of KindOutcome, one outcome.
 	InFlight []InFlight
 	Outcomes []Outcome
+	Kept     []ActionID // of KindKept
 }
 
 // AppendAction writes an action as it travels between servers: fields as in an envelope.
@@ -100,7 +101,7 @@ func appendNote(dst []byte, n *Note) []byte {
 		value = binary.AppendUvarint(value, uint64(o.Added))
 		dst = appendField(dst, fieldOutcome, append(value, o.Action...))
 	}
-	return dst
+	return appendFields(dst, fieldKept, n.Kept)
 }
 
 func (d *envelopeDecoder) noteField(field byte, value []byte) {
@@ -127,6 +128,8 @@ func (d *envelopeDecoder) noteField(field byte, value []byte) {
 			}
 			n.Outcomes = append(n.Outcomes, Outcome{ID: id, Added: int64(added), Action: rest[size:]})
 		}
+	case fieldKept:
+		n.Kept = appendTarget(d, n.Kept, value)
 	}
 }
 
