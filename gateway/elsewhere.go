@@ -27,7 +27,9 @@ func (g *Gateway) Receive(e *wire.Envelope) {
 		}
 	case wire.KindKept:
 		if e.Note.To == g.cfg.Life {
-			g.ledger.kept(e.Targets.Clients[0], e.Note.Kept)
+			if start := g.ledger.kept(e.Targets.Clients[0], e.Note.Kept, e.Note.Server); start != nil {
+				start.run()
+			}
 		}
 	case wire.KindDisconnect:
 		g.disconnect(&e.Targets)
@@ -233,7 +235,7 @@ func (g *Gateway) inquireOne(a absence, late bool) {
 		case o != nil:
 			g.receiveOutcome(a.client, o)
 		case lost && err == nil || late:
-			if next := g.ledger.lost(a.client, a.ID); next != nil {
+			if next := g.ledger.lost(a.client, a.InFlight); next != nil {
 				next.run()
 			}
 		}

@@ -15,7 +15,7 @@ type news struct {
 	client   wire.ClientID
 	tell     *peer           // the client's connection; nil when there is none
 	outcomes []fresh         // it does not have these
-	heard    []wire.ActionID // their outcomes are remembered here, or were until the client confirmed them
+	heard    []wire.ActionID // their outcomes are remembered here, or nothing is any more
 	failed   []after         // waiting jobs that an undo brings down; each is to be settled by fail
 	echoes   []wire.Outcome  // of jobs of ours that the other server takes for unsettled
 	start    *job            // the next job
@@ -90,7 +90,12 @@ func (s *ledgerShard) inFlightLocked(c *client, p *peer, f wire.InFlight, h *hea
 		}
 	case s.wasLatelyLocked(f.ID):
 		s.unrecordLocked(c.id, f.ID)
-	case f.Owner == s.g.cfg.Life, h.from == "" && slices.Contains(h.said, f.Owner):
+		if f.Owner == s.g.cfg.Life {
+			n.heard = append(n.heard, f.ID)
+		}
+	case f.Owner == s.g.cfg.Life:
+		n.heard = append(n.heard, f.ID) // it was confirmed, or never began
+	case h.from == "" && slices.Contains(h.said, f.Owner):
 		// It is lost: who is said to process it does not know it.
 	default:
 		j := &job{
@@ -239,13 +244,13 @@ func (s *ledgerShard) lostLocked(j *job) {
 	j.state, j.owner = jobWaiting, ""
 }
 
-// lost says that nobody will ever settle an action that was in flight elsewhere.
-func (l *ledger) lost(id wire.ClientID, action wire.ActionID) (start *job) {
+// lost says that nobody will ever settle an action that was in flight at another server, unless that was taken over meanwhile.
+func (l *ledger) lost(id wire.ClientID, f wire.InFlight) (start *job) {
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
-	j := s.jobs[action]
-	if j == nil || j.state != jobElsewhere {
+	j := s.jobs[f.ID]
+	if j == nil || j.state != jobElsewhere || j.owner != f.Owner {
 		return nil
 	}
 	c := j.client

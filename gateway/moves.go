@@ -169,19 +169,21 @@ func (l *ledger) release(id wire.ClientID, old *peer, now time.Duration) (r wire
 	return r, start
 }
 
-// kept says that the server where a client is now has the outcomes of these actions.
-func (l *ledger) kept(id wire.ClientID, actions []wire.ActionID) {
+// kept says that the server where a client is now has the outcomes of these actions, or does not process them.
+func (l *ledger) kept(id wire.ClientID, actions []wire.ActionID, by wire.ServerID) (start *job) {
 	s := l.shard(id)
 	s.mu.Lock()
 	defer l.unlock(s)
 	c := s.clients[id]
 	if c == nil || !c.moved {
-		return // it is here again, and can tell itself
+		return nil // it is here again, and can tell itself
 	}
 	for _, action := range actions {
-		if j := s.jobs[action]; j != nil && j.state == jobSettled {
+		if j := s.jobs[action]; j != nil && (j.state == jobSettled || j.state == jobElsewhere && j.owner == by) {
 			s.forgetLocked(j)
 		}
 	}
+	start = s.nextLocked(c)
 	s.dropIfDoneLocked(c)
+	return start
 }

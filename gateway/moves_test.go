@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestGivingUpAFailedActionLeavesTheRunningOne(t *testing.T) {
 	if r.start != nil || r.load.jobs != 2 {
 		t.Fatalf("%+v", r)
 	}
-	if start := b.lost("10:a", js[1].action.ID); start != js[1] {
+	if start := b.lost("10:a", wire.InFlight{ID: js[1].action.ID, Owner: b.life}); start != js[1] {
 		t.Fatal("what is lost does not start")
 	}
 	if s := b.ends(js[1]); s.start != more[0] {
@@ -112,7 +113,7 @@ func TestOutcomesStayUntilTheyAreKept(t *testing.T) {
 	if !told() || !told() {
 		t.Fatal("the outcome is not told any more")
 	}
-	b.kept("10:a", []wire.ActionID{id})
+	b.kept("10:a", []wire.ActionID{id}, "server:two/1-X")
 	if told() {
 		t.Error("it is still told")
 	}
@@ -156,5 +157,44 @@ func TestOverheardRecords(t *testing.T) {
 				t.Errorf("starts: %v", got)
 			}
 		})
+	}
+}
+
+// What is in flight elsewhere is over when the server that was to process it says so, and not when it is lost of one that
+// another has taken over from.
+func TestWhatIsOverElsewhere(t *testing.T) {
+	const other, third = wire.ServerID("server:two/1-X"), wire.ServerID("server:three/1-X")
+	first := actionID("10:a:tab", 1)
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	b.attach(p, nil, 0, 0)
+	inFlight := func(owner wire.ServerID) *wire.Record {
+		return &wire.Record{Client: "10:a", InFlight: []wire.InFlight{{ID: first, Owner: owner}}}
+	}
+	b.merge(p, &hearsay{Record: inFlight(other)}, 0)
+	b.merge(p, &hearsay{Record: inFlight(third), from: third}, 0)
+	_, js := b.takes(p, 2)
+	if start := b.lost("10:a", wire.InFlight{ID: first, Owner: other}); start != nil {
+		t.Fatal("lost, though another server has taken it over")
+	}
+	b.claim(p, []wire.ActionID{js[0].action.ID})
+	b.release("10:a", p, 0)
+	if start := b.kept("10:a", []wire.ActionID{first}, other); start != nil {
+		t.Fatal("over, though another server processes it")
+	}
+	if start := b.kept("10:a", []wire.ActionID{first}, third); start != js[0] {
+		t.Fatal("what waited does not start")
+	}
+}
+
+// Who is said to process an action, and does not, says so.
+func TestSaysWhatIsOver(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	b.attach(p, nil, 0, 0)
+	id := actionID("10:a:tab", 1)
+	r := &wire.Record{Client: "10:a", InFlight: []wire.InFlight{{ID: id, Owner: b.life}}}
+	if n := b.merge(p, &hearsay{Record: r, from: "server:two/1-X"}, 0); !slices.Equal(n.heard, []wire.ActionID{id}) {
+		t.Errorf("%+v", n)
 	}
 }

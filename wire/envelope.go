@@ -45,7 +45,7 @@ const (
 	// KindDisconnect ends the connections of the users and clients in the targets.
 	KindDisconnect
 	// KindKept says to Note.To that Note.Server, where the one client in the targets is, has the outcomes of these actions from
-	// it.
+	// it; or that it does not process them, as Note.To believed.
 	KindKept
 )
 
