@@ -69,6 +69,34 @@ func TestBusClientKill(t *testing.T) {
 	st.check(t)
 }
 
+// The password changes while everything runs: nothing breaks, and new connections log in with the new one.
+func TestBusPasswordChanges(t *testing.T) {
+	t.Parallel()
+	url, r := startTLS(t)
+	servers, _ := startServers(t, url, 3)
+	st := startStream(t, servers)
+	r.do("acl", "setuser", "logux", ">changed")
+	for _, s := range servers {
+		if err := s.bus.cfg.Redis.Relogin(strings.Replace(url, ":secret@", ":changed@", 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.do("acl", "setuser", "logux", "<secret")
+	st.flows(t)
+	for _, s := range servers {
+		if n := s.bus.Stats().Reconnects; n != 0 {
+			t.Errorf("%s has connected again %d times", s.id, n)
+		}
+	}
+	r.do("client", "kill", "user", "logux")
+	for _, s := range servers {
+		eventually(t, "the break is noticed", func() bool { return s.bus.Stats().Reconnects > 0 })
+	}
+	waitState(t, BusOK, servers...)
+	st.flows(t)
+	st.check(t)
+}
+
 // A subscribed connection brings nothing any more, and nobody closes it.
 func TestBusSwallowed(t *testing.T) {
 	t.Parallel()

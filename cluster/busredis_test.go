@@ -27,7 +27,7 @@ type redisProcess struct {
 	args []string
 	cmd  *exec.Cmd
 	// login is how tests get in.
-	login redis.Options
+	login redisLogin
 }
 
 var ports struct {
@@ -71,7 +71,7 @@ func isFree(port int) bool {
 func startRedis(t testing.TB, args ...string) *redisProcess {
 	t.Helper()
 	port := freePort(t)
-	p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), login: newRedisLogin()}
 	p.args = append([]string{
 		"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 		"--dir", t.TempDir(), "--loglevel", "warning", "--daemonize", "no", "--repl-diskless-sync-delay", "0",
@@ -163,13 +163,13 @@ func startSentinels(t *testing.T) (url string, master, replica *redisProcess) {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), args: []string{conf, "--sentinel", "--loglevel", "warning"}}
+		p := &redisProcess{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), login: newRedisLogin(), args: []string{conf, "--sentinel", "--loglevel", "warning"}}
 		p.start()
 		addrs = append(addrs, p.addr)
 		eventually(t, "the Sentinel knows the replica", func() bool { return fmt.Sprint(p.do("sentinel", "replicas", "main")) != "[]" })
 	}
 	for _, addr := range addrs {
-		p := &redisProcess{t: t, addr: addr}
+		p := &redisProcess{t: t, addr: addr, login: newRedisLogin()}
 		eventually(t, "the Sentinels know each other", func() bool {
 			return len(p.do("sentinel", "sentinels", "main").([]any)) == 2
 		})

@@ -52,10 +52,11 @@ func (r *Redis) HandoverStore() *RedisStore {
 func (s *redisServer) universal(cluster bool) redis.UniversalClient {
 	o := options(&s.login, s.addrs[0], handoverTimeout)
 	o.PoolSize = handoverPool
+	sentinel := s.sentinel.user.Load()
 	switch {
 	case cluster:
 		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: s.addrs, Username: o.Username, Password: o.Password, TLSConfig: s.login.TLSConfig,
+			Addrs: s.addrs, CredentialsProvider: o.CredentialsProvider, TLSConfig: s.login.tls,
 			Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaxRedirects: 3,
 			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 			ContextTimeoutEnabled: true, PoolSize: handoverPool, PoolTimeout: o.PoolTimeout,
@@ -64,8 +65,8 @@ func (s *redisServer) universal(cluster bool) redis.UniversalClient {
 	case s.master != "":
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: s.master, SentinelAddrs: s.addrs,
-			SentinelUsername: s.sentinel.Username, SentinelPassword: s.sentinel.Password,
-			Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: s.login.TLSConfig,
+			SentinelUsername: sentinel.name, SentinelPassword: sentinel.password,
+			CredentialsProvider: o.CredentialsProvider, DB: o.DB, TLSConfig: s.login.tls,
 			Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaxRetries: o.MaxRetries,
 			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 			ContextTimeoutEnabled: true, PoolSize: handoverPool, PoolTimeout: o.PoolTimeout,

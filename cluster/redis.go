@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,9 +34,52 @@ type redisServer struct {
 	name   string   // address without secrets; for a Sentinel its master's name too
 	addrs  []string // of the server, of its Sentinels, or of some nodes of the Cluster
 	master string   // what Sentinels call the master; "" without them
-	login  redis.Options
+	login  redisLogin
 	// sentinel is how to log in at the Sentinels.
-	sentinel redis.Options
+	sentinel redisLogin
+}
+
+// A redisLogin is how to log in. Its copies have the user in common, which may be changed while they are in use.
+type redisLogin struct {
+	user *atomic.Pointer[redisUser]
+	db   int
+	tls  *tls.Config
+}
+
+type redisUser struct{ name, password string }
+
+func newRedisLogin() redisLogin {
+	l := redisLogin{user: new(atomic.Pointer[redisUser])}
+	l.user.Store(new(redisUser))
+	return l
+}
+
+// credentials are those of the next connection.
+func (l *redisLogin) credentials() (name, password string) {
+	u := l.user.Load()
+	return u.name, u.password
+}
+
+// ErrOtherRedis is of a URL that leads elsewhere than the one before.
+var ErrOtherRedis = errors.New("cluster: only users and passwords can change while Redis is in use")
+
+// Relogin takes users and passwords from another text for ParseRedis, which must name the same servers in the same way:
+// else it is an ErrOtherRedis and nothing changes. Connections that are there stay; new ones log in as the text says, but for
+// those of HandoverStore to Sentinels. Any goroutine may call it.
+func (r *Redis) Relogin(text string) error {
+	other, err := ParseRedis(text)
+	switch {
+	case err != nil:
+		return err
+	case !slices.Equal(r.names(), other.names()), r.Prefix != other.Prefix, r.cluster != other.cluster:
+		return ErrOtherRedis
+	}
+	for i := range r.servers {
+		s, o := &r.servers[i], &other.servers[i]
+		s.login.user.Store(o.login.user.Load())
+		s.sentinel.user.Store(o.sentinel.user.Load())
+	}
+	return nil
 }
 
 // DefaultPrefix begins the names of channels where a URL says nothing else.
@@ -84,7 +128,9 @@ func (r *Redis) String() string { return strings.Join(r.names(), ",") }
 
 // HasPassword reports whether a URL held a password.
 func (r *Redis) HasPassword() bool {
-	return slices.ContainsFunc(r.servers, func(s redisServer) bool { return s.login.Password != "" || s.sentinel.Password != "" })
+	return slices.ContainsFunc(r.servers, func(s redisServer) bool {
+		return s.login.user.Load().password != "" || s.sentinel.user.Load().password != ""
+	})
 }
 
 func (r *Redis) names() []string {
@@ -133,7 +179,7 @@ func parseRedisURL(text string) (redisURL, error) {
 	if err != nil || u.Fragment != "" || hosts == "" {
 		return redisURL{}, errRedisURL
 	}
-	r := redisURL{prefix: DefaultPrefix}
+	r := redisURL{prefix: DefaultPrefix, server: redisServer{login: newRedisLogin(), sentinel: newRedisLogin()}}
 	s := &r.server
 	port := "6379"
 	switch scheme {
@@ -160,21 +206,20 @@ func parseRedisURL(text string) (redisURL, error) {
 	} else if len(s.addrs) > 1 && !r.cluster {
 		return redisURL{}, errors.New("several hosts belong to a Sentinel or a Cluster; independent servers have a URL each")
 	}
-	if s.login.DB, err = database(path); err != nil || r.cluster && s.login.DB != 0 {
+	if s.login.db, err = database(path); err != nil || r.cluster && s.login.db != 0 {
 		return redisURL{}, errors.New("what follows the host is no number of a database")
 	}
-	if s.login.Password, _ = u.User.Password(); s.login.Password != "" {
-		s.login.Username = u.User.Username()
-	}
-	if u.User.Username() != "" && s.login.Password == "" {
+	password, _ := u.User.Password()
+	if u.User.Username() != "" && password == "" {
 		return redisURL{}, errors.New("it names a user without a password")
 	}
+	s.login.user.Store(&redisUser{u.User.Username(), password})
 	s.name = strings.Join(s.addrs, ",")
 	if s.master != "" {
 		s.name += "/" + s.master
 	}
-	if s.login.DB != 0 {
-		s.name += "/" + strconv.Itoa(s.login.DB)
+	if s.login.db != 0 {
+		s.name += "/" + strconv.Itoa(s.login.db)
 	}
 	return r, r.parameters(u.Query(), strings.HasPrefix(scheme, "rediss"))
 }
@@ -207,6 +252,7 @@ func (r *redisURL) parameters(query url.Values, encrypted bool) error {
 	s := &r.server
 	files := map[string]string{}
 	var serverName string
+	var sentinel redisUser
 	for name, values := range query {
 		value := values[len(values)-1]
 		switch name {
@@ -217,13 +263,14 @@ func (r *redisURL) parameters(query url.Values, encrypted bool) error {
 		case "server_name":
 			serverName = value
 		case "sentinel_user":
-			s.sentinel.Username = value
+			sentinel.name = value
 		case "sentinel_password":
-			s.sentinel.Password = value
+			sentinel.password = value
 		default:
 			return errors.New("it has a parameter other than prefix, ca, cert, key, server_name, sentinel_user and sentinel_password")
 		}
 	}
+	s.sentinel.user.Store(&sentinel)
 	if !encrypted {
 		if len(files) > 0 || serverName != "" {
 			return errors.New("certificates belong to rediss://")
@@ -247,22 +294,22 @@ func (r *redisURL) parameters(query url.Values, encrypted bool) error {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	s.login.TLSConfig, s.sentinel.TLSConfig = config, config
+	s.login.tls, s.sentinel.tls = config, config
 	return nil
 }
 
 // options are how to connect to addr. Everything is retried by us, where it is known what a retry means, so that
 // go-redis gives up at the first error and never reconnects by itself.
-func options(login *redis.Options, addr string, timeout time.Duration) *redis.Options {
+func options(login *redisLogin, addr string, timeout time.Duration) *redis.Options {
 	o := &redis.Options{
-		Addr: addr, Username: login.Username, Password: login.Password, DB: login.DB,
+		Addr: addr, CredentialsProvider: login.credentials, DB: login.db,
 		Protocol: 2, DisableIdentity: true, ClientName: "",
 		MaxRetries: -1, DialerRetries: 1, DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
 		ContextTimeoutEnabled: true, PoolSize: 1, PipelinePoolSize: -1, PoolTimeout: timeout,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if login.TLSConfig != nil {
-		o.TLSConfig = login.TLSConfig.Clone()
+	if login.tls != nil {
+		o.TLSConfig = login.tls.Clone()
 		if o.TLSConfig.ServerName == "" {
 			o.TLSConfig.ServerName, _, _ = net.SplitHostPort(addr)
 		}

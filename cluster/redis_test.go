@@ -35,8 +35,9 @@ func TestParseRedis(t *testing.T) {
 		if want.prefix == "" {
 			want.prefix = DefaultPrefix
 		}
-		if r.String() != want.name || strings.Join(s.addrs, " ") != want.addrs || s.master != want.master || s.login.Username != want.user ||
-			s.login.Password != want.password || r.Prefix != want.prefix || s.login.DB != want.db || r.cluster != want.cluster || (s.login.TLSConfig != nil) != want.tls {
+		user, password := s.login.credentials()
+		if r.String() != want.name || strings.Join(s.addrs, " ") != want.addrs || s.master != want.master || user != want.user ||
+			password != want.password || r.Prefix != want.prefix || s.login.db != want.db || r.cluster != want.cluster || (s.login.tls != nil) != want.tls {
 			t.Errorf("%s: %+v", text, r)
 		}
 	}
@@ -46,6 +47,37 @@ func TestParseRedis(t *testing.T) {
 	}
 	if got := r.String(); got != "a:6379,b:26379,c:26379/m,d:1/1" || len(r.servers) != 3 {
 		t.Errorf("%d servers: %s", len(r.servers), got)
+	}
+}
+
+// Only users and passwords change while Redis is in use; what leads elsewhere changes nothing.
+func TestRelogin(t *testing.T) {
+	r, err := ParseRedis("redis://u:old@a,redis+sentinel://v:old@b/m?sentinel_password=old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inUse := r.servers[0].login // as clients have it
+	for _, text := range []string{
+		"redis://u:new@a", "redis://u:new@a,redis+sentinel://v:new@b/other", "redis://u:new@a,redis+sentinel://v:new@b/m/1",
+		"redis://u:new@x,redis+sentinel://v:new@b/m", "redis://u:new@a?prefix=y,redis+sentinel://v:new@b/m?prefix=y",
+	} {
+		if err := r.Relogin(text); !errors.Is(err, ErrOtherRedis) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := r.Relogin("redis://h:x"); err == nil || errors.Is(err, ErrOtherRedis) {
+		t.Errorf("no URL: %v", err)
+	}
+	if _, password := inUse.credentials(); password != "old" {
+		t.Errorf("the password became %s", password)
+	}
+	if err := r.Relogin("redis://w:new@a,redis+sentinel://v:newer@b/m?sentinel_user=s&sentinel_password=newest"); err != nil {
+		t.Fatal(err)
+	}
+	for want, login := range map[redisUser]*redisLogin{{"w", "new"}: &inUse, {"v", "newer"}: &r.servers[1].login, {"s", "newest"}: &r.servers[1].sentinel} {
+		if name, password := login.credentials(); (redisUser{name, password}) != want {
+			t.Errorf("%s %s, want %+v", name, password, want)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (c *Config) gossipAddr() string {
 
 // checkCluster checks what several nodes need, and reads the files with the URL of Redis and the gossip key.
 func (c *Config) checkCluster() error {
-	if err := c.readRedisFile(); err != nil {
+	if err := c.loadRedisFile(); err != nil {
 		return err
 	}
 	if c.gossipAddr() == "" {
@@ -65,20 +65,26 @@ func (c *Config) checkCluster() error {
 	return nil
 }
 
-// readRedisFile reads the file with the URL into Redis.
-func (c *Config) readRedisFile() error {
+// loadRedisFile reads the file with the URL into Redis.
+func (c *Config) loadRedisFile() error {
 	if c.RedisFile == "" {
 		return nil
 	}
 	if c.Redis != nil {
 		return &settingError{Setting: "redis-file", Wrong: "and LOGUX_REDIS are both set", Mend: "keep one of them"}
 	}
-	text, err := readFile("redis-file", c.RedisFile)
+	text, err := readRedisFile(c.RedisFile)
 	if err != nil {
 		return err
 	}
-	c.Redis, err = parseRedis(strings.Join(strings.Fields(string(text)), ","), nil)
+	c.Redis, err = parseRedis(text, nil)
 	return inFile(err, "redis-file", c.RedisFile)
+}
+
+// readRedisFile returns the URLs in a file, with commas between them.
+func readRedisFile(path string) (string, error) {
+	text, err := readFile("redis-file", path)
+	return strings.Join(strings.Fields(string(text)), ","), err
 }
 
 // inFile makes a message about a value one about the file that it came from.

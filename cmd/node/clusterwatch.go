@@ -33,8 +33,8 @@ const (
 
 // A watcher tells the others how this node is, and the log what has changed.
 type watcher struct {
-	n    *clusterNode
-	keys *keyFile
+	n     *clusterNode
+	files []*secretFile // read again when they change
 
 	begun  bool             // the bus has been well once
 	down   time.Time        // since when others have Redis and we do not; zero when that is not so
@@ -51,7 +51,7 @@ type twin struct {
 
 // watch works until ctx ends.
 func (n *clusterNode) watch(ctx context.Context) {
-	w := &watcher{n: n, keys: newKeyFile(n), told: cluster.BusDown, twins: make(map[wire.ServerID]twin)}
+	w := &watcher{n: n, files: n.secretFiles(), told: cluster.BusDown, twins: make(map[wire.ServerID]twin)}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -75,7 +75,9 @@ func (w *watcher) look(now time.Time) {
 		view := n.members.View()
 		h.cutOff = w.cutOff(now, state, view)
 		w.findTwins(now, view)
-		w.keys.look()
+	}
+	for _, f := range w.files {
+		f.look()
 	}
 	n.health.Store(h)
 	w.say(now, state)
@@ -140,37 +142,4 @@ func (w *watcher) findTwins(now time.Time, view *cluster.View) {
 		found[m.ID] = t
 	}
 	w.twins = found
-}
-
-// A keyFile changes the gossip keys when their file has changed.
-type keyFile struct {
-	n     *clusterNode
-	files fileState
-}
-
-// newKeyFile takes the file as it was when the settings were read, as far as that can be told.
-func newKeyFile(n *clusterNode) *keyFile {
-	return &keyFile{n: n, files: stateOf(n.config.GossipKeyFile)}
-}
-
-// look reads the file again if it is another. Keys that cannot be used leave those before in use.
-func (k *keyFile) look() {
-	path := k.n.config.GossipKeyFile
-	if path == "" {
-		return
-	}
-	now := stateOf(path)
-	if now == k.files {
-		return
-	}
-	k.files = now
-	keys, err := readGossipKeys(path)
-	if err == nil {
-		err = k.n.members.SetKeys(keys)
-	}
-	if err != nil {
-		k.n.log.Error("The new gossip keys are unusable; those before stay", zap.Error(err))
-		return
-	}
-	k.n.log.Info("The gossip keys were read again", zap.Int("keys", len(keys)))
 }

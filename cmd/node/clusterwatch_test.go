@@ -123,6 +123,57 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// changing returns what changes the only secret file of w and says what the log said then, which never has a canary in it.
+func changing(t *testing.T, w *watcher, logs *observer.ObservedLogs, path string) func(text string) (message string) {
+	t.Helper()
+	files := w.n.secretFiles()
+	if len(files) != 1 {
+		t.Fatalf("%d files", len(files))
+	}
+	f := files[0]
+	f.look()
+	if logs.Len() != 0 {
+		t.Errorf("nothing has changed: %+v", logs.All())
+	}
+	modified := time.Now()
+	return func(text string) (message string) {
+		writeFile(t, path, text)
+		modified = modified.Add(time.Minute)
+		if err := os.Chtimes(path, modified, modified); err != nil {
+			t.Fatal(err)
+		}
+		f.look()
+		f.look()
+		all := logs.TakeAll()
+		if len(all) != 1 {
+			t.Fatalf("%+v", all)
+		}
+		for _, field := range all[0].Context {
+			if e, ok := field.Interface.(error); ok && strings.Contains(e.Error(), "canary") {
+				t.Error(e)
+			}
+		}
+		return all[0].Message
+	}
+}
+
+// "Rotate [...] Redis password": a changed file changes who logs in; one that leads elsewhere does not.
+func TestRedisFileChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "redis")
+	writeFile(t, path, "redis://u:old@a:1/2\n")
+	w, logs := watching()
+	w.n.config = mustLoad(t, with("LOGUX_REDIS_FILE", path))
+	change := changing(t, w, logs, path)
+	if m := change("redis://u:new@a:1/2"); !strings.Contains(m, "read again") {
+		t.Error(m)
+	}
+	for _, text := range []string{"redis://u:canary@b:1/2", "redis://u:canary@a:x", "", "canary"} {
+		if m := change(text); !strings.Contains(m, "the one before stays") {
+			t.Errorf("%q: %s", text, m)
+		}
+	}
+}
+
 // "Rotate [...] gossip key": a changed file changes the keys; an unusable one does not, and its text is not told.
 func TestGossipKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
@@ -137,31 +188,7 @@ func TestGossipKeyFile(t *testing.T) {
 	if w.n.members, err = cluster.NewMembers(cluster.MembersConfig{Self: w.n.life, Bind: "127.0.0.1:0", Keys: c.GossipKey}); err != nil {
 		t.Fatal(err)
 	}
-	k := newKeyFile(w.n)
-	k.look()
-	if logs.Len() != 0 {
-		t.Errorf("nothing has changed: %+v", logs.All())
-	}
-	modified := time.Now()
-	change := func(text string) (message string) {
-		writeFile(t, path, text)
-		modified = modified.Add(time.Minute)
-		if err := os.Chtimes(path, modified, modified); err != nil {
-			t.Fatal(err)
-		}
-		k.look()
-		k.look()
-		all := logs.TakeAll()
-		if len(all) != 1 {
-			t.Fatalf("%+v", all)
-		}
-		for _, field := range all[0].Context {
-			if e, ok := field.Interface.(error); ok && strings.Contains(e.Error(), "canary") {
-				t.Error(e)
-			}
-		}
-		return all[0].Message
-	}
+	change := changing(t, w, logs, path)
 	for _, text := range []string{key('b') + "\n" + key('a'), key('b')} {
 		if m := change(text); !strings.Contains(m, "read again") {
 			t.Errorf("%q: %s", text, m)

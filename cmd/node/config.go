@@ -73,7 +73,7 @@ type Config struct {
 	MaxDepth         int      `group:"limit" default:"64" range:"4..10000" placeholder:"NUMBER" help:"Nesting of an action's JSON."`
 
 	Redis           *cluster.Redis `group:"cluster" placeholder:"URL" help:"Redis that connects several nodes: redis://:PASSWORD@HOST:PORT/DB, redis+sentinel://HOST,HOST/MASTER, redis+cluster://HOST,HOST, with TLS as rediss; or URLs of independent servers with commas. ?prefix= changes logux:, with which names of channels and keys begin; ?ca=, ?cert= and ?key= name PEM files. Empty: a single node."`
-	RedisFile       string         `group:"cluster" placeholder:"FILE" help:"File that holds the URL, in place of LOGUX_REDIS; several one a line."`
+	RedisFile       string         `group:"cluster" placeholder:"FILE" help:"File that holds the URL, in place of LOGUX_REDIS; several one a line. When it changes, new connections use its users and passwords."`
 	GossipAddr      string         `group:"cluster" default:"off" placeholder:"HOST:PORT" help:"Address, TCP and UDP, at which the nodes talk to each other past Redis; off for none. Without it a break of Redis loses actions, a dead node's actions are not taken over, and wrong credentials count on each node alone."`
 	GossipAdvertise string         `group:"cluster" placeholder:"HOST:PORT" help:"Address by which other nodes reach LOGUX_GOSSIP_ADDR, when it is another; the port may be left out. Empty with 0.0.0.0: a private address of this machine."`
 	Join            []string       `group:"cluster" sep:"none" placeholder:"LIST" help:"Other nodes: addresses, or DNS names that are looked up again and again. The port is that of LOGUX_GOSSIP_ADDR unless given. A node that finds nobody goes on alone."`
