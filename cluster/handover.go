@@ -56,9 +56,10 @@ type HandoverStore interface {
 	// forget takes actions off the record.
 	forget(ctx context.Context, client wire.ClientID, ids []wire.ActionID) error
 
-	// renew prolongs holder's lease on an estate and the life of the estate.
+	// renew prolongs holder's lease on an estate and the life of the estate. To the owner it says once that another server has
+	// had it meanwhile.
 	renew(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error)
-	// claim adds a claim to an estate on which holder has the lease, or nobody.
+	// claim adds a claim to an estate on which holder has the lease, or nobody since the last renew.
 	claim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error
 	// unclaim takes a claim off an estate, unless another than holder has the lease.
 	unclaim(ctx context.Context, owner, holder wire.ServerID, id wire.ActionID) error
@@ -82,6 +83,7 @@ const (
 	leaseTaken leaseState = iota // another server has it
 	leaseKept                    // it was ours
 	leaseNew                     // nobody had it: it is the first time, or Redis forgot
+	leaseBack                    // nobody has it any more, and another server had
 )
 
 // An entry is one action in a record: in flight at owner, or settled by outcome.

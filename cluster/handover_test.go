@@ -228,6 +228,15 @@ var contract = map[string]func(t *testing.T, s HandoverStore, name string){
 		take(b, false) // the end of it
 		holder("")
 		owned(t, s, a, false)
+		if err := s.claim(ctx, a, a, "z", nil, long, long); !errors.Is(err, ErrTaken) {
+			t.Errorf("claiming before it is known that another had it: %v", err)
+		}
+		renew(a, long, leaseBack)
+		renew(a, long, leaseKept)
+		if err := s.claim(ctx, a, a, "z", []byte("claim z"), short, long); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the lease ends", func() bool { h, err := s.holder(ctx, a); return err == nil && h == "" })
 		renew(a, long, leaseNew)
 	},
 	"claims": func(t *testing.T, s HandoverStore, name string) {

@@ -34,6 +34,7 @@ type localEstate struct {
 	until  time.Time // for the claims
 	holder wire.ServerID
 	leased time.Time // until when
+	taken  bool      // another server than the owner has had the lease, and the owner does not know
 }
 
 // sweepLocked takes away what is over, now and then.
@@ -160,8 +161,9 @@ func (s *localStore) estateLocked(owner wire.ServerID, now time.Time) *localEsta
 	}
 	if !now.Before(e.until) {
 		clear(e.claims)
+		e.taken = false
 	}
-	if e.holder == "" && len(e.claims) == 0 {
+	if e.holder == "" && len(e.claims) == 0 && !e.taken {
 		delete(s.estates, owner)
 		return nil
 	}
@@ -180,6 +182,9 @@ func (s *localStore) holdLocked(owner, holder wire.ServerID, now time.Time, leas
 	case holder:
 	case "":
 		state = leaseNew
+		if e.taken && owner == holder {
+			state, e.taken = leaseBack, false
+		}
 	default:
 		return e, leaseTaken
 	}
@@ -199,7 +204,11 @@ func (s *localStore) renew(_ context.Context, owner, holder wire.ServerID, lease
 func (s *localStore) claim(_ context.Context, owner, holder wire.ServerID, id wire.ActionID, claim []byte, lease, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, state := s.holdLocked(owner, holder, time.Now(), lease, ttl)
+	now := time.Now()
+	if e := s.estateLocked(owner, now); e != nil && e.taken && e.holder == "" {
+		return ErrTaken
+	}
+	e, state := s.holdLocked(owner, holder, now, lease, ttl)
 	if state == leaseTaken {
 		return ErrTaken
 	}
@@ -233,10 +242,13 @@ func (s *localStore) take(_ context.Context, owner, holder wire.ServerID, lease,
 		return false, nil
 	}
 	if len(e.claims) == 0 {
-		delete(s.estates, owner)
+		if e.holder = ""; !e.taken {
+			delete(s.estates, owner)
+		}
 		return false, nil
 	}
 	s.holdLocked(owner, holder, now, lease, ttl)
+	e.taken = true
 	return true, nil
 }
 

@@ -235,6 +235,17 @@ func (q *HandoverQueue) Inquire(client wire.ClientID, f wire.InFlight, done func
 	}
 }
 
+// Held is Handovers.Held.
+func (q *HandoverQueue) Held(client wire.ClientID, id wire.ActionID, done func(held bool)) {
+	if held, fresh := q.handovers.holds(id); fresh {
+		done(held)
+		return
+	}
+	if !q.do(client, func(ctx context.Context) { done(q.handovers.Held(ctx, id)) }) {
+		done(true)
+	}
+}
+
 // Claim is Handovers.ClaimAction.
 func (q *HandoverQueue) Claim(c wire.Claim, done func(error)) {
 	if !q.do(c.Client, func(ctx context.Context) { done(q.handovers.ClaimAction(ctx, c)) }) {

@@ -110,7 +110,8 @@ func (s *RedisStore) at(name string) redis.UniversalClient {
 func (s *RedisStore) record(client wire.ClientID) string { return s.prefix + "left:" + string(client) }
 
 func (s *RedisStore) estate(owner wire.ServerID) []string {
-	return []string{s.prefix + "life:{" + string(owner) + "}", s.prefix + "claims:{" + string(owner) + "}"}
+	of := ":{" + string(owner) + "}"
+	return []string{s.prefix + "life" + of, s.prefix + "claims" + of, s.prefix + "taken" + of}
 }
 
 func (s *RedisStore) index() string { return s.prefix + "owners" }
@@ -231,7 +232,8 @@ func (s *RedisStore) forget(ctx context.Context, client wire.ClientID, ids []wir
 	return nil
 }
 
-// Each script about an estate has KEYS life and claims, and ARGV holder, lease, ttl, then its own.
+// Each script about an estate has KEYS life, claims and taken, which is there from when another server takes it over until
+// the owner knows, and ARGV holder, lease, ttl, then its own.
 const holdLease = `
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
@@ -244,15 +246,23 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 `
 
+// ARGV: 1 for the owner.
 var renewScript = redis.NewScript(holdLease + keepLease + `
 if holder then
 	return 1
+end
+if ARGV[4] == '1' and redis.call('DEL', KEYS[3]) == 1 then
+	return 3
 end
 return 2
 `)
 
 func (s *RedisStore) renew(ctx context.Context, owner, holder wire.ServerID, lease, ttl time.Duration) (leaseState, error) {
-	n, err := renewScript.Run(ctx, s.at(string(owner)), s.estate(owner), string(holder), lease.Milliseconds(), ttl.Milliseconds()).Int()
+	own := "0"
+	if owner == holder {
+		own = "1"
+	}
+	n, err := renewScript.Run(ctx, s.at(string(owner)), s.estate(owner), string(holder), lease.Milliseconds(), ttl.Milliseconds(), own).Int()
 	if err != nil {
 		return leaseTaken, failed("renewing a lease", err)
 	}
@@ -261,6 +271,9 @@ func (s *RedisStore) renew(ctx context.Context, owner, holder wire.ServerID, lea
 
 // ARGV: most claims, action ID, claim.
 var claimScript = redis.NewScript(holdLease + `
+if not holder and redis.call('EXISTS', KEYS[3]) == 1 then
+	return 0
+end
 if redis.call('HEXISTS', KEYS[2], ARGV[5]) == 0 and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[4]) then
 	return 2
 end
@@ -309,6 +322,7 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 	redis.call('DEL', KEYS[1])
 	return 2
 end
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3])
 ` + keepLease + `
 return 1
 `)

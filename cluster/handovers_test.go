@@ -572,6 +572,52 @@ func TestOwnerComesBack(t *testing.T) {
 	})
 }
 
+// The owner was away, and the server that had taken over is done: the owner must not begin anew what it has claimed, nor take
+// the store for one that forgot. It knows before the first of them begins.
+func TestOwnerFindsItsClaimsSettled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFamily(t)
+		a, b := f.heir("a"), f.heir("b")
+		for _, id := range []string{"1", "2"} {
+			must(t, a.ClaimAction(t.Context(), claimOf(id)))
+		}
+		if !a.Held(t.Context(), "1") {
+			t.Error("a's own claim is not held")
+		}
+		a.store.set(true)
+		f.setDead(a.id, true)
+		pass(15 * time.Second)
+		for _, c := range b.got() {
+			if _, err := b.SettleClaim(t.Context(), c, outcome(string(c.ID))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(5 * time.Second)
+		if !a.Held(t.Context(), "1") {
+			t.Error("without the store nobody can tell")
+		}
+		a.store.set(false)
+		f.setDead(a.id, false)
+		if a.Held(t.Context(), "1") {
+			t.Error("a may begin what b has settled")
+		}
+		pass(15 * time.Second)
+		if a.Held(t.Context(), "2") {
+			t.Error("a may begin the other one that b has settled")
+		}
+		must(t, a.ClaimAction(t.Context(), claimOf("3")))
+		if !a.Held(t.Context(), "3") {
+			t.Error("a's new claim is not held")
+		}
+		if ok, err := f.store.claimed(t.Context(), a.id, "3"); err != nil || !ok {
+			t.Errorf("a's new claim is in the store: %v, %v", ok, err)
+		}
+		if n := a.Stats().Lost; n != 2 || len(a.got()) != 0 {
+			t.Errorf("%d claims were lost, %v given", n, a.got())
+		}
+	})
+}
+
 // The owner was away, and the server that had taken over died in the middle: the owner goes on with what is
 // left, and asks again for what it had given up.
 func TestOwnerInheritsItself(t *testing.T) {

@@ -190,6 +190,7 @@ func (s *ledgerShard) nextLocked(c *client) *job {
 			j.state = jobRunning
 			c.running = j
 			c.waiting--
+			j.early = j.claimed
 			return j
 		}
 	}

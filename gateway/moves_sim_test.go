@@ -244,7 +244,7 @@ func (s *nomadSim) judge() {
 		}
 		if begun := s.begun[c.node.Client()]; !slices.IsSortedFunc(begun, func(a, b wire.ActionID) int {
 			return compareOrphans(&orphan{claim: wire.Claim{ID: a}}, &orphan{claim: wire.Claim{ID: b}})
-		}) && !(s.claims && s.crashes) {
+		}) && (!s.claims || !s.crashes) {
 			s.wrong("%s: the order was %v", c.node, begun)
 		}
 	}

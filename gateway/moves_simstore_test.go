@@ -350,6 +350,9 @@ func (s *nomadSim) leaseOver(life wire.ServerID) bool {
 	return true
 }
 
+// Held implements Handovers: no server stands still here.
+func (q *nomadQueue) Held(_ wire.ClientID, _ wire.ActionID, done func(held bool)) { done(true) }
+
 var errNomadClaim = errors.New("an earlier claim is being taken back")
 
 // Claim implements Handovers.

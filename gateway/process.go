@@ -29,6 +29,8 @@ type job struct {
 
 	leave atomic.Int32 // how far what is re-sent is
 
+	early bool // it was claimed before it began; static from then on
+
 	// Guarded by the ledger
 	client     *client
 	next, prev *job
@@ -55,9 +57,31 @@ func (j *job) run() {
 		j.settle(wire.ReasonWrongChannel, nil)
 	case j.subscription != nil:
 		j.peer.h.loop.Post(&subscribe{j: j})
+	case j.early:
+		j.g.cfg.Handovers.Held(j.client.id, j.action.ID, func(held bool) {
+			if held {
+				j.ask()
+			} else {
+				j.takenOver()
+			}
+		})
 	default:
-		j.g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers}, j.answer, j.done)
+		j.ask()
 	}
+}
+
+// ask asks the back-end about j.
+func (j *job) ask() {
+	j.g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers}, j.answer, j.done)
+}
+
+// takenOver gives j up to the server that has taken it over while this one stood still, and may be done with it.
+func (j *job) takenOver() {
+	client, f := j.client.id, wire.InFlight{ID: j.action.ID, Owner: j.g.cfg.Life}
+	if next := j.g.ledger.giveUp(j); next != nil {
+		next.run()
+	}
+	j.g.inquireOne(absence{client: client, InFlight: f}, false)
 }
 
 // answer takes what the back-end says before its final word.
@@ -149,9 +173,7 @@ func (j *job) settleNow(reason wire.Reason, why *cause) {
 	}
 	j.settleClaim(out, func(kept *wire.Outgoing, taken bool) {
 		if taken {
-			if next := j.g.ledger.giveUp(j); next != nil {
-				next.run()
-			}
+			j.takenOver()
 			return
 		}
 		j.conclude(kept, reason, why)
@@ -202,9 +224,7 @@ func (j *job) failAfter(first *job) {
 	out := j.g.undo(j.action, wire.ReasonError)
 	conclude := func(out *wire.Outgoing, taken bool) {
 		if taken {
-			if next := j.g.ledger.giveUp(j); next != nil {
-				next.run()
-			}
+			j.takenOver()
 			return
 		}
 		j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})

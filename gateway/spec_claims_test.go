@@ -110,3 +110,26 @@ func TestClaimedActionsKeepTheirOrder(t *testing.T) {
 		}
 	}
 }
+
+// A server that stood still for so long that another took its claims over begins none of them again: "the same action ID may
+// reach the back-end a second time" only of those that it had asked about before.
+func TestClaimsOfAServerThatStoodStill(t *testing.T) {
+	f := newFleet(t)
+	soon := func(c *Config) { c.Session.AckLimit = 150 * time.Millisecond }
+	a, b := f.server("a", soon), f.server("b", soon)
+	c := a.connect("10:a:tab")
+	first, second := c.act(1, inc), c.act(2, inc2)
+	q := f.backend.next(t, inc)
+	c.want("synced 1", "synced 2")
+	a.die()
+	f.backend.next(t, inc).agree()
+	f.backend.next(t, inc2).agree()
+	await(t, "that all is settled", func() bool { return b.g.Stats().Orphans == 2 && b.handovers.Stats().Orphans == 0 })
+	f.revive(a)
+	q.agree()
+	c.wantAll(processedEvent(first), processedEvent(second))
+	a.nothingFor(c)
+	if n, m := f.backend.count(first), f.backend.count(second); n != 2 || m != 1 {
+		t.Errorf("the back-end was asked %d and %d times", n, m)
+	}
+}

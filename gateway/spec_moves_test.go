@@ -37,6 +37,13 @@ func (f *fleet) alive(id wire.ServerID) bool {
 	return !f.dead[id]
 }
 
+// revive says that a server is alive. Nothing keeps its lease.
+func (f *fleet) revive(m *mover) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.dead, m.life)
+}
+
 // A mover is a server of a fleet.
 type mover struct {
 	*world
