@@ -2,7 +2,7 @@
 # Installs what the end-to-end tests and the demo need, where it is missing. It may be run again and again.
 #
 #   e2e/install.sh demo   the npm packages of the demo page; Redis from Debian's packages, where that needs no password
-#   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
+#   e2e/install.sh test   the same; Redis, Chromium, PHP, Python with Django, and Ruby with Puma from Debian's packages
 #   e2e/install.sh rehearsal   Redis and HAProxy from Debian's packages
 set -eu
 
@@ -42,7 +42,9 @@ if [ "$1" = test ]; then
   command -v chromium >/dev/null || missing="$missing chromium"
   command -v php >/dev/null || missing="$missing php-cli"
   command -v python3 >/dev/null || missing="$missing python3"
+  python3 -c 'import django' 2>/dev/null || /usr/bin/python3 -c 'import django' 2>/dev/null || missing="$missing python3-django"
   command -v ruby >/dev/null || missing="$missing ruby"
+  command -v puma >/dev/null || missing="$missing puma"
   if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # words on purpose
     debian $missing || die "please install:$missing"
