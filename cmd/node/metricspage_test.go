@@ -38,6 +38,8 @@ func TestMetricsPage(t *testing.T) {
 			t.Errorf("the page has %s, which is no metric, or twice", m[1])
 		case strings.Trim(question, " ?") == "":
 			t.Errorf("the page does not say what %s answers", m[1])
+		case !strings.Contains(question, "?") || strings.HasPrefix(question, "And "):
+			t.Errorf("what %s answers is no question of its own: %s", m[1], question)
 		default:
 			made.WriteString(now + question + " |\n")
 		}
