@@ -112,6 +112,9 @@ func (p *Picture) chart(b *strings.Builder, panel *Panel, w, h float64) {
 		most = *d.Max
 	}
 	top := ceiling(most)
+	if d.Unit == "bytes" {
+		top = math.Exp2(math.Ceil(math.Log2(max(most, 4))))
+	}
 	const left, right = 52.0, 10.0
 	legend := legendRows(lines, w)
 	above, below := 26.0, h-18-14*float64(legend)
@@ -215,7 +218,12 @@ func Format(v float64, unit string) string {
 		for ; math.Abs(v) >= base && i < len(names)-1; i++ {
 			v /= base
 		}
-		return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".") + names[i]
+		digits := max(0, 2-max(0, int(math.Floor(math.Log10(math.Abs(v))))))
+		text := fmt.Sprintf("%.*f", digits, v)
+		if digits > 0 {
+			text = strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+		}
+		return text + names[i]
 	}
 	switch {
 	case math.IsNaN(v):

@@ -66,7 +66,7 @@ func TestFormat(t *testing.T) {
 		unit string
 		want string
 	}{
-		{0, "s", "0"}, {0.0000123, "s", "12.3 µs"}, {0.25, "s", "250 ms"}, {61.5, "s", "61.5 s"}, {0.0123, "percentunit", "1.23 %"},
+		{0, "s", "0"}, {0.0000123, "s", "12.3 µs"}, {0.25, "s", "250 ms"}, {61.54, "s", "61.5 s"}, {0.81735, "s", "817 ms"}, {400, "short", "400"}, {0.0123, "percentunit", "1.23 %"},
 		{1536, "bytes", "1.5 KiB"}, {12, "ops", "12/s"}, {1200, "reqps", "1.2K/s"}, {15000, "short", "15K"}, {math.NaN(), "short", "NaN"},
 	} {
 		if got := Format(c.v, c.unit); got != c.want {
