@@ -138,7 +138,7 @@ func startPrometheus(t *testing.T, f *fleet.Fleet) string {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v (.ci/promtool installs it)", err)
+		t.Fatalf("%v (e2e/install.sh dashboard installs it)", err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
