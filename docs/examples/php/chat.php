@@ -131,6 +131,9 @@ function logux(array $body): void
         return;
     }
     header('Content-Type: application/json');
+    while (ob_get_level() > 0) {
+        ob_end_flush(); // php.ini may ask PHP to collect output
+    }
     $separator = '[';
     foreach (answerAll($body['commands']) as $element) {
         out($separator . json_encode($element, JSON_UNESCAPED_SLASHES | JSON_THROW_ON_ERROR));
