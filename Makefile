@@ -6,7 +6,7 @@ RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 IMAGE ?= logux-proxy:latest
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race sim fuzz bench lint readme e2e demo faults deploy rehearsal chart chart-docs image image-test ci clean
+.PHONY: build test install unit race sim fuzz bench lint readme e2e demo faults deploy rehearsal dashboard chart chart-docs image image-test ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -36,7 +36,7 @@ bench: ## benchmarks beside hot code, then the load test
 	go test -run '^$$' -bench . -benchmem ./wire/... ./gateway/... ./backend/... && go run ./e2e/bench
 
 lint: ## formatting, vet and linters with the arrows between packages
-	test -z "$$(gofmt -l .)" && go vet ./... && go vet -tags rehearsal ./e2e/rehearsal && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
+	test -z "$$(gofmt -l .)" && go vet ./... && go vet -tags rehearsal ./e2e/rehearsal && go vet -tags dashboard ./e2e/dashboard && "$$(.ci/golangci-lint $(GOLANGCI_LINT))" run ./...
 
 FAULT_ROUNDS ?= 20
 FAULT_LOAD ?= A
@@ -48,6 +48,9 @@ deploy: install ## rolling restart and scale-out with ten thousand clients, some
 
 rehearsal: ## two nodes become five behind HAProxy and two again, five minutes; draws docs/rehearsal.svg
 	e2e/install.sh rehearsal && PATH="$$PATH:/usr/sbin" go test -tags rehearsal -run '^TestRehearsal$$' -count=1 -timeout 15m -v ./e2e/rehearsal -args -picture "$(CURDIR)/docs/rehearsal.svg"
+
+dashboard: ## the chart's dashboard over a real Prometheus, three minutes; draws docs/dashboard.svg
+	e2e/install.sh dashboard && go test -tags dashboard -run '^TestDashboard$$' -count=1 -timeout 15m -v ./e2e/dashboard -args -picture "$(CURDIR)/docs/dashboard.svg"
 
 readme: ## write the settings of the README and docs/metrics.md again
 	go test ./cmd/node -run 'TestReadme|TestMetricsPage' -update

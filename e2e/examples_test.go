@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -15,24 +16,50 @@ import (
 // later, save a command that comes twice once, and say something of their own.
 func TestExamplesOfBackends(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string]func(t *testing.T) []string{
-		"node": func(*testing.T) []string { return []string{"node", "../docs/examples/node/server.mjs"} },
-		"go": func(t *testing.T) []string {
+	for name, command := range map[string]func(t *testing.T, addr string) []string{
+		"node": func(*testing.T, string) []string { return []string{"node", "../docs/examples/node/server.mjs"} },
+		"go": func(t *testing.T, _ string) []string {
 			program := filepath.Join(t.TempDir(), "example")
 			if out, err := exec.Command("go", "build", "-o", program, "../docs/examples/go").CombinedOutput(); err != nil {
 				t.Fatalf("building the example: %v\n%s", err, out)
 			}
 			return []string{program}
 		},
+		"python": func(*testing.T, string) []string { return []string{"python3", "../docs/examples/python/server.py"} },
+		"django": func(t *testing.T, _ string) []string {
+			return []string{djangosPython(t), "../docs/examples/django/chat.py"}
+		},
+		"php": func(_ *testing.T, addr string) []string {
+			return []string{"php", "-S", addr, "../docs/examples/php/chat.php"}
+		},
+		"ruby": func(_ *testing.T, addr string) []string {
+			return []string{"puma", "-b", "tcp://" + addr, "../docs/examples/ruby/config.ru"}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-			p := startProxy(t, "http://"+addr+"/logux", nil)
-			startExample(t, command(t), addr, p.addr)
+			// One command a request, as the page advises those that handle one after another.
+			p := startProxy(t, "http://"+addr+"/logux", settings{"LOGUX_BACKEND_BATCH": "1"})
+			startExample(t, command(t, addr), addr, p.addr)
 			tryChat(t, p, addr)
 		})
 	}
+}
+
+// djangosPython is the Python that has Django. Debian's packages are for Debian's own, and another one may stand before it in the path.
+func djangosPython(t *testing.T) string {
+	t.Helper()
+	var tried []byte
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		out, err := exec.Command(python, "-c", "import django").CombinedOutput()
+		if err == nil {
+			return python
+		}
+		tried = append(tried, out...)
+	}
+	t.Fatalf("no Python has Django; e2e/install.sh test installs it:\n%s", tried)
+	return ""
 }
 
 func tryChat(t *testing.T, p *proxy, addr string) {
@@ -109,13 +136,15 @@ func startExample(t *testing.T, command []string, addr, proxy string) {
 	}
 	var log logBuffer
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "PORT="+port, "PROXY=http://"+proxy+"/", "LOGUX_CONTROL_SECRET="+secret)
+	cmd.Env = append(os.Environ(), "PORT="+port, "PROXY=http://"+proxy+"/", "LOGUX_CONTROL_SECRET="+secret,
+		"MESSAGES="+filepath.Join(t.TempDir(), "messages"), "DATABASE="+filepath.Join(t.TempDir(), "database"), "PHP_CLI_SERVER_WORKERS=4")
 	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // PHP's server has workers, which outlive it
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("log of the example:\n%s", log.tail(4000))

@@ -2,16 +2,17 @@
 # Installs what the end-to-end tests and the demo need, where it is missing. It may be run again and again.
 #
 #   e2e/install.sh demo   the npm packages of the demo page; Redis from Debian's packages, where that needs no password
-#   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
+#   e2e/install.sh test   the same; Redis, Chromium, PHP, Python with Django, and Ruby with Puma from Debian's packages
 #   e2e/install.sh rehearsal   Redis and HAProxy from Debian's packages
+#   e2e/install.sh dashboard   Redis and Prometheus from Debian's packages
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 case "${1-}" in
-  demo | test | rehearsal) ;;
-  *) die "usage: $0 demo|test|rehearsal" ;;
+  demo | test | rehearsal | dashboard) ;;
+  *) die "usage: $0 demo|test|rehearsal|dashboard" ;;
 esac
 
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
@@ -21,10 +22,14 @@ debian() { # packages…
   $sudo apt-get update -q >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@" >&2
 }
 
-if [ "$1" = rehearsal ]; then
+if [ "$1" = rehearsal ] || [ "$1" = dashboard ]; then
   missing=
   command -v redis-server >/dev/null || missing="$missing redis-server"
-  PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+  if [ "$1" = dashboard ]; then
+    command -v prometheus >/dev/null || missing="$missing prometheus"
+  else
+    PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+  fi
   if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # words on purpose
     debian $missing || die "please install:$missing"
@@ -42,7 +47,9 @@ if [ "$1" = test ]; then
   command -v chromium >/dev/null || missing="$missing chromium"
   command -v php >/dev/null || missing="$missing php-cli"
   command -v python3 >/dev/null || missing="$missing python3"
+  python3 -c 'import django' 2>/dev/null || /usr/bin/python3 -c 'import django' 2>/dev/null || missing="$missing python3-django"
   command -v ruby >/dev/null || missing="$missing ruby"
+  command -v puma >/dev/null || missing="$missing puma"
   if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # words on purpose
     debian $missing || die "please install:$missing"

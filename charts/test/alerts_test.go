@@ -85,10 +85,15 @@ func TestRunbook(t *testing.T) {
 
 // promtool takes the rules, and they fire when they should and not otherwise: testdata/alerts.test.yaml.
 func TestAlerts(t *testing.T) {
-	_, path := alerts(t)
+	rules, path := alerts(t)
 	scenarios, err := os.ReadFile("testdata/alerts.test.yaml")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if text := string(scenarios); !strings.Contains(text, "alertname: "+r.Alert+"}") || !strings.Contains(text, `{alertname="`+r.Alert+`"}`) {
+			t.Errorf("%s is not played both where all is well and where all is wrong", r.Alert)
+		}
 	}
 	tests := filepath.Join(filepath.Dir(path), "test.yaml")
 	if err := os.WriteFile(tests, scenarios, 0o600); err != nil {
@@ -103,7 +108,7 @@ func TestAlerts(t *testing.T) {
 
 var metricName = regexp.MustCompile(`\b(logux|process|go)_[a-z_]+\b`)
 
-// Alerts, the dashboard and the autoscalers use only metrics that a node has.
+// Alerts, their runbook, the dashboard and the autoscalers use only metrics that a node has.
 func TestMetricsExist(t *testing.T) {
 	known := nodeMetrics(t)
 	rules, _ := alerts(t)
@@ -134,6 +139,13 @@ func TestMetricsExist(t *testing.T) {
 				used[name] = p.Title
 			}
 		}
+	}
+	runbook, err := os.ReadFile(chartDir + "/RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range metricName.FindAllString(string(runbook), -1) {
+		used[name] = "RUNBOOK.md"
 	}
 	used["logux_connections"] = "the autoscalers"
 	if len(used) < 30 {

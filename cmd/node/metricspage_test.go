@@ -38,6 +38,8 @@ func TestMetricsPage(t *testing.T) {
 			t.Errorf("the page has %s, which is no metric, or twice", m[1])
 		case strings.Trim(question, " ?") == "":
 			t.Errorf("the page does not say what %s answers", m[1])
+		case !strings.Contains(question, "?") || strings.HasPrefix(question, "And "):
+			t.Errorf("what %s answers is no question of its own: %s", m[1], question)
 		default:
 			made.WriteString(now + question + " |\n")
 		}
@@ -114,6 +116,39 @@ func TestDocsNames(t *testing.T) {
 		for _, word := range regexp.MustCompile(`\bLOGUX_[A-Z_]+\b`).FindAllString(string(text), -1) {
 			if !known[word] {
 				t.Errorf("%s names %s, which is no setting", p.Name(), word)
+			}
+		}
+	}
+}
+
+// Every metric and every alert that a page of the documentation names exists.
+func TestDocsMetrics(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		text, err := os.ReadFile("../../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	known := map[string]bool{"logux_add": true, "logux_actions": true, "logux_subscriptions": true, "logux_rails": true, "logux_host": true} // of libraries
+	for _, m := range regexp.MustCompile("(?m)^\\| `(logux_\\w+)").FindAllStringSubmatch(read("docs/metrics.md"), -1) {
+		for _, end := range []string{"", "_bucket", "_sum", "_count"} {
+			known[m[1]+end] = true
+		}
+	}
+	for _, m := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(read("charts/logux-proxy/alerts.yaml"), -1) {
+		known[m[1]] = true
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pages {
+		page := strings.TrimPrefix(path, "../../")
+		for _, word := range regexp.MustCompile(`\blogux_[a-z_]+\b|\bLogux[A-Z]\w+`).FindAllString(read(page), -1) {
+			if !known[word] {
+				t.Errorf("%s names %s, which is no metric and no alert", page, word)
 			}
 		}
 	}
