@@ -43,6 +43,7 @@ const (
 	fieldTurn
 	fieldInFlight
 	fieldOutcome
+	fieldTrace
 )
 
 // ErrEnvelope is a text that is no envelope, or one that this release cannot read.
@@ -68,6 +69,9 @@ func AppendEnvelope(dst []byte, e *Envelope) []byte {
 	dst = appendFields(dst, fieldExcludeClient, e.Targets.ExcludeClients)
 	if e.Author != "" {
 		dst = appendField(dst, fieldAuthor, e.Author)
+	}
+	if e.Trace != nil {
+		dst = appendTraceField(dst, fieldTrace, e.Trace)
 	}
 	return dst
 }
@@ -201,6 +205,8 @@ func (d *envelopeDecoder) field(field byte, value []byte) {
 		e.Targets.ExcludeClients = appendTarget(d, e.Targets.ExcludeClients, value)
 	case fieldAuthor:
 		e.Author = ClientID(text(value))
+	case fieldTrace:
+		e.Trace = decodeTrace(value)
 	}
 }
 
