@@ -29,7 +29,7 @@ func TestClusterPage(t *testing.T) {
 		Gossip: &gossipCounts{Joins: 77}, Handover: &handoverCounts{Claims: 88},
 	}
 	pages.cluster = clusterPage(func() *overview { return o })
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 
 	w := ask(t, h, "GET", "/cluster")
 	text := w.Body.String()
@@ -137,7 +137,7 @@ func TestDisconnect(t *testing.T) {
 		d := &disconnecting{}
 		pages := noPages
 		pages.disconnect = disconnectHandler(d, zap.New(core))
-		w := askWith(t, adminHandler(pages, loopbackListener), "POST", "/disconnect"+c.query, c.body, c.header)
+		w := askWith(t, adminHandler(pages, loopbackListener, zap.NewNop()), "POST", "/disconnect"+c.query, c.body, c.header)
 		if w.Code != c.status || (c.user != "") != (len(d.users) == 1) || (c.client != "") != (len(d.clients) == 1) {
 			t.Errorf("%s: %d %s: %+v", name, w.Code, w.Body, d)
 			continue
@@ -163,7 +163,7 @@ func TestDisconnect(t *testing.T) {
 	d := &disconnecting{err: wire.ErrEnvelope}
 	pages := noPages
 	pages.disconnect = disconnectHandler(d, zap.New(core))
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 	if w := askWith(t, h, "POST", "/disconnect", `{"user":"10"}`, "Content-Type: application/json"); w.Code != 502 || !strings.Contains(w.Body.String(), `"closed":3`) {
 		t.Errorf("the others were not told: %d %s", w.Code, w.Body)
 	}
