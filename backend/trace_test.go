@@ -154,7 +154,7 @@ func TestTraceOfASharedRequest(t *testing.T) {
 	if first := d.lines[0]; first != "3 of [1 2]: request with 4, resent 0 503 true" {
 		t.Errorf("the first request: %s", first)
 	}
-	for _, want := range []string{`1 of [50]: command INC "forbidden" false`, `2 of [60]: command counter/inc "forbidden" false`} {
+	for _, want := range []string{`1 of [50]: command INC "forbidden" false`, `2 of [60]: command INC "forbidden" false`} {
 		if !slices.Contains(d.lines, want) {
 			t.Errorf("%s is missing in %q", want, d.lines)
 		}

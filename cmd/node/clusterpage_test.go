@@ -144,8 +144,8 @@ func TestDisconnect(t *testing.T) {
 		}
 		lines := logs.TakeAll()
 		if c.status != 200 {
-			if len(lines) != 0 {
-				t.Errorf("%s: %+v", name, lines)
+			if len(lines) != 1 || lines[0].Level != zap.WarnLevel || lines[0].ContextMap()["audit"] != "admin" || lines[0].ContextMap()["status"] != int64(c.status) {
+				t.Errorf("%s: who was refused: %+v", name, lines)
 			}
 			continue
 		}
@@ -156,7 +156,7 @@ func TestDisconnect(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.User != c.user || answer.Client != c.client || answer.Closed != 3 {
 			t.Errorf("%s: %v %s", name, err, w.Body)
 		}
-		if len(lines) != 1 || lines[0].ContextMap()["user"] != c.user || lines[0].ContextMap()["from"] == "" {
+		if len(lines) != 1 || lines[0].ContextMap()["user"] != c.user || lines[0].ContextMap()["audit"] != "admin" || lines[0].ContextMap()["from"] == "" {
 			t.Errorf("%s: who and whom: %+v", name, lines)
 		}
 	}
