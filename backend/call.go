@@ -16,7 +16,8 @@ type call struct {
 	command *wire.Command //
 	answer  func(wire.Answer)
 	done    func(wire.Answer, error)
-	size    int // about how many bytes it takes in a request
+	size    int          // about how many bytes it takes in a request
+	trace   CommandTrace // nil when its action is not traced
 	// changes is set for actions: to act on one twice may count twice. auth and subscriptions change nothing.
 	changes bool
 

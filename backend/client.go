@@ -84,7 +84,9 @@ func (c *Client) Authenticate(a *wire.Auth, done func(wire.Answer, error)) {
 // Approved), Approved and Action. Every final answer but Processed may come before and after Approved.
 // One command per action ID may be under way at once.
 func (c *Client) Process(cmd *wire.Command, answer func(wire.Answer), done func(wire.Answer, error)) {
-	c.submit(newCommandCall(cmd, answer, done))
+	k := newCommandCall(cmd, answer, done)
+	c.follow(k)
+	c.submit(k)
 }
 
 // Close ends all commands with an *Error of kind Closed and returns when no goroutine is left. No

@@ -50,6 +50,7 @@ type Config struct {
 
 	// Observe, when set, is told of every request that ended, by many goroutines at once; it must not block.
 	Observe func(r RequestInfo)
+	Tracer  Tracer      // nil traces nothing
 	Log     *zap.Logger // nil logs nothing
 }
 
@@ -58,6 +59,7 @@ type RequestInfo struct {
 	Commands  int
 	Status    int           // 0 when there was no response
 	Err       error         // nil when the response was whole and its status 200-299
+	Kind      Kind          // of Err
 	FirstByte time.Duration // from sending to the response's head
 	Total     time.Duration
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -16,8 +17,8 @@ import (
 // A Deliverer takes the actions that the back-end sends of its own accord. *gateway.Gateway is one.
 type Deliverer interface {
 	// Deliver routes a to the receivers that t names. The action's ID, when it is "", and its Time, when 0, are made here. It returns when every
-	// local receiver's loop and the bus have it.
-	Deliver(a *wire.Action, t *wire.Targets) error
+	// local receiver's loop and the bus have it. of is the step of a trace that this is a part of, nil for none.
+	Deliver(a *wire.Action, t *wire.Targets, of *wire.Trace) error
 }
 
 // AttemptsCount counts wrong secrets by address. *Attempts is one.
@@ -40,7 +41,10 @@ type ControlConfig struct {
 	Deliverer Deliverer
 	// Addr finds the caller's address: the socket's peer, or what a trusted proxy says. nil means the socket's peer.
 	Addr func(r *http.Request) netip.Addr
-	Log  *zap.Logger // nil logs nothing
+	// AuditRefused leaves accepted requests out of the log: it names those that were refused or failed.
+	AuditRefused bool
+	Tracer       Tracer      // nil traces nothing
+	Log          *zap.Logger // nil logs nothing
 }
 
 // Bodies that the control table of PROTOCOL section 5 fixes, beside those of wire.ControlFault.
@@ -63,6 +67,7 @@ const (
 type control struct {
 	cfg     ControlConfig
 	secrets [][sha256.Size]byte
+	refusal *zap.Logger // sampled: anybody can be refused
 }
 
 // NewControl returns the handler of everything on the public port that is no WebSocket: the
@@ -84,8 +89,7 @@ func NewControl(c ControlConfig) http.Handler {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	c.Log = sampled(c.Log)
-	h := &control{cfg: c}
+	h := &control{cfg: c, refusal: sampled(c.Log)}
 	for _, secret := range c.Secrets {
 		if secret != "" {
 			h.secrets = append(h.secrets, sha256.Sum256([]byte(secret)))
@@ -124,48 +128,80 @@ func (h *control) isControl(path string) bool {
 }
 
 func (h *control) post(w http.ResponseWriter, r *http.Request) {
-	addr := h.cfg.Addr(r).Unmap().WithZone("")
-	if !h.allowed(addr) {
-		h.cfg.Log.Warn("A control request came from outside LOGUX_CONTROL_MASK", zap.Stringer("address", addr))
-		refuse(w, http.StatusForbidden, bodyWrongMask)
-		return
+	c := controlCall{came: time.Now(), addr: h.cfg.Addr(r).Unmap().WithZone("")}
+	status, body := h.take(&c, r)
+	if c.trace != nil {
+		c.trace.End(status)
 	}
-	body, ok := h.read(w, r)
-	if !ok {
+	h.audit(&c, status, body)
+	if status != http.StatusOK {
+		refuse(w, status, body)
 		return
-	}
-	req, fault := wire.DecodeControl(body, h.cfg.MaxDepth)
-	if fault != wire.ControlOK && fault != wire.ControlWrongCommand {
-		refuse(w, http.StatusBadRequest, string(fault))
-		return
-	}
-	if h.cfg.Attempts.Blocked(addr) {
-		refuse(w, http.StatusTooManyRequests, bodyManyAttempts)
-		return
-	}
-	if !h.known(req.Secret) {
-		h.cfg.Attempts.Failed(addr)
-		h.cfg.Log.Warn("A control request had a wrong secret", zap.Stringer("address", addr))
-		refuse(w, http.StatusForbidden, bodyWrongSecret)
-		return
-	}
-	if fault != wire.ControlOK {
-		refuse(w, http.StatusBadRequest, string(fault))
-		return
-	}
-	// The caller may have gone already (logux-php leaves after 5 ms); what it sent is taken all the same.
-	for i := range req.Actions {
-		a := &req.Actions[i]
-		if err := h.cfg.Deliverer.Deliver(a.Action, &a.Targets); err != nil {
-			h.cfg.Log.Error("An action of the back-end was not delivered",
-				zap.String("id", cut(string(a.Action.ID), excerptBytes)), zap.String("type", cut(a.Action.Type, excerptBytes)), zap.Error(err))
-			refuse(w, http.StatusInternalServerError, bodyNotDelivered)
-			return
-		}
 	}
 	// Empty, because logux-php prints our body into its own response.
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusOK)
+}
+
+// A controlCall is one control request under way. Its goroutine owns it.
+type controlCall struct {
+	came    time.Time
+	addr    netip.Addr
+	actions []wire.ControlAction // once it was let in
+	failed  int                  // which of them, when err is set
+	err     error                // why it was not delivered
+	trace   ControlTrace         // nil when it is not followed
+}
+
+// take does what the request asks for and returns the status and the body of the answer.
+func (h *control) take(c *controlCall, r *http.Request) (status int, body string) {
+	if !h.allowed(c.addr) {
+		return http.StatusForbidden, bodyWrongMask
+	}
+	text, status, body := h.read(r)
+	if status != http.StatusOK {
+		return status, body
+	}
+	req, fault := wire.DecodeControl(text, h.cfg.MaxDepth)
+	if fault != wire.ControlOK && fault != wire.ControlWrongCommand {
+		return http.StatusBadRequest, string(fault)
+	}
+	if h.cfg.Attempts.Blocked(c.addr) {
+		return http.StatusTooManyRequests, bodyManyAttempts
+	}
+	if !h.known(req.Secret) {
+		h.cfg.Attempts.Failed(c.addr)
+		return http.StatusForbidden, bodyWrongSecret
+	}
+	if fault != wire.ControlOK {
+		return http.StatusBadRequest, string(fault)
+	}
+	c.actions = req.Actions
+	of := h.follow(c, r)
+	// The caller may have gone already (logux-php leaves after 5 ms); what it sent is taken all the same.
+	for i := range c.actions {
+		a := &c.actions[i]
+		if c.err = h.cfg.Deliverer.Deliver(a.Action, &a.Targets, of); c.err != nil {
+			c.failed = i
+			return http.StatusInternalServerError, bodyNotDelivered
+		}
+	}
+	return http.StatusOK, ""
+}
+
+// follow begins the trace of c, if it is to be followed, and returns what its actions are a part of.
+func (h *control) follow(c *controlCall, r *http.Request) *wire.Trace {
+	if h.cfg.Tracer == nil {
+		return nil
+	}
+	start := ControlStart{Came: c.came, Addr: c.addr, Commands: len(c.actions)}
+	if headers := r.Header[wire.Traceparent]; len(headers) == 1 { // of two nobody knows which one is meant
+		start.Traceparent = headers[0]
+	}
+	if c.trace = h.cfg.Tracer.Control(start); c.trace == nil {
+		return nil
+	}
+	return c.trace.Trace()
 }
 
 func (h *control) allowed(addr netip.Addr) bool {
@@ -177,22 +213,19 @@ func (h *control) allowed(addr netip.Addr) bool {
 	return false
 }
 
-// read returns the whole body, or answers and returns false. A body is only read for a caller inside the mask.
-func (h *control) read(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+// read returns the whole body, or how to answer. A body is only read for a caller inside the mask.
+func (h *control) read(r *http.Request) (text []byte, status int, body string) {
 	if r.ContentLength > h.cfg.MaxBody {
-		refuse(w, http.StatusRequestEntityTooLarge, bodyTooLarge)
-		return nil, false
+		return nil, http.StatusRequestEntityTooLarge, bodyTooLarge
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, h.cfg.MaxBody+1))
+	text, err := io.ReadAll(io.LimitReader(r.Body, h.cfg.MaxBody+1))
 	if err != nil {
-		refuse(w, http.StatusBadRequest, string(wire.ControlWrongFormat)) // broken off: nobody reads this
-		return nil, false
+		return nil, http.StatusBadRequest, string(wire.ControlWrongFormat) // broken off: nobody reads this
 	}
-	if int64(len(body)) > h.cfg.MaxBody {
-		refuse(w, http.StatusRequestEntityTooLarge, bodyTooLarge)
-		return nil, false
+	if int64(len(text)) > h.cfg.MaxBody {
+		return nil, http.StatusRequestEntityTooLarge, bodyTooLarge
 	}
-	return body, true
+	return text, http.StatusOK, ""
 }
 
 // known compares with every secret and in constant time, so that time tells neither length nor content.

@@ -31,7 +31,7 @@ type deliverer struct {
 
 func newDeliverer() *deliverer { return &deliverer{got: make(chan struct{}, 1000)} }
 
-func (d *deliverer) Deliver(a *wire.Action, t *wire.Targets) error {
+func (d *deliverer) Deliver(a *wire.Action, t *wire.Targets, _ *wire.Trace) error {
 	if d.fail != nil {
 		return d.fail
 	}
@@ -323,7 +323,7 @@ func TestControlCallerGone(t *testing.T) {
 	slow := make(chan struct{})
 	h := NewControl(controlConfig(deliverFunc(func(a *wire.Action, to *wire.Targets) error {
 		<-slow
-		return d.Deliver(a, to)
+		return d.Deliver(a, to, nil)
 	})))
 	u, err := url.Parse(serve(t, h))
 	if err != nil {
@@ -343,7 +343,7 @@ func TestControlCallerGone(t *testing.T) {
 
 type deliverFunc func(*wire.Action, *wire.Targets) error
 
-func (f deliverFunc) Deliver(a *wire.Action, t *wire.Targets) error { return f(a, t) }
+func (f deliverFunc) Deliver(a *wire.Action, t *wire.Targets, _ *wire.Trace) error { return f(a, t) }
 
 // Loading data calls the control API from inside an open request: no limit or lock may be shared between the two.
 func TestControlFromInsideARequest(t *testing.T) {

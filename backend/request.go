@@ -110,13 +110,19 @@ func (c *Client) send(r *request) (f *failure) {
 	c.count.requests.Add(1)
 	info := RequestInfo{Commands: len(r.calls)}
 	start := time.Now()
-	if c.cfg.Observe != nil {
+	steps := c.followed(r)
+	if c.cfg.Observe != nil || steps != nil {
 		defer func() {
 			info.Total = time.Since(start)
 			if f != nil {
-				info.Err = f.err
+				info.Err, info.Kind = f.err, f.kind
 			}
-			c.cfg.Observe(info)
+			if steps != nil {
+				steps.End(info)
+			}
+			if c.cfg.Observe != nil {
+				c.cfg.Observe(info)
+			}
 		}()
 	}
 
@@ -127,7 +133,12 @@ func (c *Client) send(r *request) (f *failure) {
 	defer deadline.Stop()
 
 	var trace sentTrace
-	res, err := c.transport.RoundTrip(c.newRequest(httptrace.WithClientTrace(ctx, trace.hooks()), c.body(r)))
+	req := c.newRequest(httptrace.WithClientTrace(ctx, trace.hooks()), c.body(r))
+	if steps != nil {
+		req.Header = req.Header.Clone()
+		req.Header.Set(wire.Traceparent, steps.Trace().Traceparent())
+	}
+	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return c.noResponse(ctx, r, err, trace.sent())
 	}

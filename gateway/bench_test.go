@@ -57,7 +57,7 @@ func (c *crowd) delivered() (n int64) {
 // fanout sends one action to the whole crowd and waits until it is written.
 func (c *crowd) fanout(n int, a *wire.Action, t *wire.Targets) {
 	want := c.delivered() + int64(n)
-	if err := c.g.Deliver(a, t); err != nil {
+	if err := c.g.Deliver(a, t, nil); err != nil {
 		c.t.Fatal(err)
 	}
 	for c.delivered() < want {

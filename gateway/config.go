@@ -72,6 +72,7 @@ type Config struct {
 	// ActionDone and AuthDone, when set, are told of each outcome and how long it took. They must not block.
 	ActionDone func(outcome string, took time.Duration)
 	AuthDone   func(outcome string, took time.Duration)
+	Tracer     Tracer // nil traces nothing
 	Log        *zap.Logger
 }
 

@@ -166,7 +166,7 @@ func TestMergedOutput(t *testing.T) {
 	const actions = 250
 	w.on("10:a", func(p *peer) {
 		for n := range actions {
-			if err := w.g.Deliver(&wire.Action{Type: "data", Body: wire.RawJSON(data(n))}, &wire.Targets{Clients: []wire.ClientID{"10:a"}}); err != nil {
+			if err := w.g.Deliver(&wire.Action{Type: "data", Body: wire.RawJSON(data(n))}, &wire.Targets{Clients: []wire.ClientID{"10:a"}}, nil); err != nil {
 				t.Error(err)
 			}
 		}
@@ -185,7 +185,7 @@ func TestMergedOutput(t *testing.T) {
 	before := w.g.Stats().MessagesOut[wire.MessageSync]
 	w.on("10:a", func(p *peer) {
 		for range 4 {
-			if err := w.g.Deliver(&wire.Action{Type: "data", Body: wire.RawJSON(large)}, &wire.Targets{Clients: []wire.ClientID{"10:a"}}); err != nil {
+			if err := w.g.Deliver(&wire.Action{Type: "data", Body: wire.RawJSON(large)}, &wire.Targets{Clients: []wire.ClientID{"10:a"}}, nil); err != nil {
 				t.Error(err)
 			}
 		}

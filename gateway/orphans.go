@@ -117,7 +117,8 @@ func (s *orphans) open() int {
 // nextOrphan asks about the next orphan of a client.
 func (g *Gateway) nextOrphan(client wire.ClientID) {
 	if o := g.orphans.next(client); o != nil {
-		g.cfg.Backend.Process(&wire.Command{Action: o.job.action, Headers: o.job.headers}, o.job.answer, o.done)
+		o.job.follow()
+		g.cfg.Backend.Process(&wire.Command{Action: o.job.action, Headers: o.job.headers, Trace: o.job.trace()}, o.job.answer, o.done)
 	}
 }
 
@@ -138,6 +139,7 @@ func (o *orphan) settle(out *wire.Outgoing, then func(failed bool)) {
 	g := o.job.g
 	g.settleClaim(o.claim, out, func(kept *wire.Outgoing, taken bool) {
 		failed := kept.Action.Type == wire.TypeUndo
+		defer o.job.followedOrphan(failed, taken)
 		if !taken {
 			o.job.retract(kept)
 			g.log.Info("Action of a dead server has its outcome", zap.String("actionId", string(o.claim.ID)), zap.String("outcome", kept.Action.Type))

@@ -221,7 +221,7 @@ func TestPrivateActionAllocations(t *testing.T) {
 		var before, after runtime.MemStats
 		deliver := func() {
 			want := w.g.Stats().Routed + 1
-			if err := w.g.Deliver(benchAction, &wire.Targets{Clients: []wire.ClientID{"10:a"}}); err != nil {
+			if err := w.g.Deliver(benchAction, &wire.Targets{Clients: []wire.ClientID{"10:a"}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			if w.g.Stats().Routed != want {

@@ -26,6 +26,7 @@ type job struct {
 	reason  wire.Reason // of settle, while it waits for what is re-sent
 	why     *cause
 	asked   time.Time
+	steps   ActionTrace // nil when the action is not traced
 
 	leave atomic.Int32 // how far what is re-sent is
 
@@ -52,6 +53,7 @@ type job struct {
 // run begins the work on j. It does not block; any goroutine may call it.
 func (j *job) run() {
 	j.asked = time.Now()
+	j.follow()
 	switch {
 	case j.wrongChannel:
 		j.settle(wire.ReasonWrongChannel, nil)
@@ -72,11 +74,12 @@ func (j *job) run() {
 
 // ask asks the back-end about j.
 func (j *job) ask() {
-	j.g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers}, j.answer, j.done)
+	j.g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers, Trace: j.trace()}, j.answer, j.done)
 }
 
 // takenOver gives j up to the server that has taken it over while this one stood still, and may be done with it.
 func (j *job) takenOver() {
+	j.followed(outcomeTaken, nil, away{})
 	client, f := j.client.id, wire.InFlight{ID: j.action.ID, Owner: j.g.cfg.Life}
 	if next := j.g.ledger.giveUp(j); next != nil {
 		next.run()
@@ -93,7 +96,7 @@ func (j *job) answer(a wire.Answer) {
 		if !j.targets.Empty() {
 			j.resent = true
 			j.leave.Store(leaving)
-			j.g.route(j.action, &j.targets, j.left)
+			j.g.route(j.action, &j.targets, j.trace(), j.left)
 		}
 	case wire.AnswerAction:
 		j.g.answered(j, a)
@@ -102,7 +105,7 @@ func (j *job) answer(a wire.Answer) {
 
 // answered sends an action that the back-end answered with to the targets in its meta.
 func (g *Gateway) answered(j *job, a wire.Answer) {
-	if err := g.Deliver(a.Action, &a.Targets); err != nil {
+	if err := g.Deliver(a.Action, &a.Targets, j.trace()); err != nil {
 		g.log.Error("Action of the back-end could not be sent",
 			zap.String("actionId", string(j.action.ID)), zap.String("type", a.Action.Type), zap.Error(err))
 	}
@@ -194,7 +197,7 @@ func (j *job) retract(out *wire.Outgoing) {
 		return
 	}
 	author := j.action.ID.Client()
-	if err := j.g.publish(out, withoutAuthor(&j.targets, author), author); err != nil {
+	if err := j.g.publish(out, withoutAuthor(&j.targets, author), author, j.trace()); err != nil {
 		j.g.log.Error("Undo could not be re-sent", zap.String("actionId", string(j.action.ID)), zap.Error(err))
 	}
 }
@@ -211,6 +214,7 @@ func (j *job) conclude(out *wire.Outgoing, reason wire.Reason, why *cause) {
 		j.report(reason, why)
 	}
 	j.tell(out, s.tell, s.away, debugText(j, reason, why))
+	j.followed(outcomeOf(reason), s.tell, s.away)
 	for _, f := range s.failed {
 		f.failAfter(j)
 	}
@@ -230,6 +234,8 @@ func (j *job) failAfter(first *job) {
 		j.report(wire.ReasonError, &cause{details: "an earlier action of the same client failed: " + string(first.action.ID)})
 		p, away := j.g.ledger.fail(j, out)
 		j.tell(out, p, away, "")
+		j.follow() // it never ran
+		j.followed(string(wire.ReasonError), p, away)
 	}
 	if j.g.ledger.end(j) {
 		j.settleClaim(out, conclude)
@@ -295,13 +301,18 @@ const (
 	outcomeDenied    = "denied"
 )
 
+// outcomeOf is how an action with this reason of the undo, "" for none, is counted.
+func outcomeOf(reason wire.Reason) string {
+	if reason == "" {
+		return outcomeProcessed
+	}
+	return string(reason)
+}
+
 // report logs and counts j's end.
 func (j *job) report(reason wire.Reason, why *cause) {
 	took := time.Since(j.came)
-	outcome := string(reason)
-	if outcome == "" {
-		outcome = outcomeProcessed
-	}
+	outcome := outcomeOf(reason)
 	j.g.count(outcome, took)
 	fields := []zap.Field{
 		zap.String("actionId", string(j.action.ID)),

@@ -12,9 +12,9 @@ import (
 )
 
 // Deliver sends an action that the back-end makes of its own accord to the receivers that t names,
-// here and on the other servers. An empty ID and a zero time are filled in. It does not block; any
-// goroutine may call it.
-func (g *Gateway) Deliver(a *wire.Action, t *wire.Targets) error {
+// here and on the other servers. An empty ID and a zero time are filled in. of is the step of a trace that this is a part
+// of, nil for none. It does not block; any goroutine may call it.
+func (g *Gateway) Deliver(a *wire.Action, t *wire.Targets, of *wire.Trace) error {
 	whole := *a
 	if whole.ID == "" {
 		whole.ID, whole.Time = g.ids.next()
@@ -39,19 +39,21 @@ func (g *Gateway) Deliver(a *wire.Action, t *wire.Targets) error {
 	if author.User() == wire.ServerUser {
 		author = ""
 	}
-	return g.publish(out, t, author)
+	return g.publish(out, t, author, of)
 }
 
 // route re-sends the action of a client, and calls done when that would survive the end of this process.
-func (g *Gateway) route(a *wire.Action, t *wire.Targets, done func()) {
+func (g *Gateway) route(a *wire.Action, t *wire.Targets, of *wire.Trace, done func()) {
 	out, err := wire.NewOutgoing(a, g.cfg.Session.Server)
-	switch {
-	case err != nil:
+	if err != nil {
 		done()
-	case g.local(out, t, a.ID.Client(), g.cfg.Life != ""):
-		done()
-	default:
-		if err = g.cfg.Bus.PublishThen(g.envelope(out, t, a.ID.Client()), done); err != nil {
+	} else {
+		step := g.publishing(of, a, t)
+		if g.local(out, t, a.ID.Client(), step.trace(), g.cfg.Life != "") {
+			step.end(false, nil)
+			done()
+		} else if err = g.cfg.Bus.PublishThen(g.envelope(out, t, a.ID.Client(), step.trace()), step.then(done)); err != nil {
+			step.end(true, err)
 			done()
 		}
 	}
@@ -62,16 +64,23 @@ func (g *Gateway) route(a *wire.Action, t *wire.Targets, done func()) {
 
 // publish gives an action to its receivers: local ones first, they do not wait for the bus. Where all of them are clients
 // that are connected here, nothing is published.
-func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) error {
-	if t.Empty() || g.local(out, t, author, g.cfg.Life != "") {
+func (g *Gateway) publish(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, of *wire.Trace) error {
+	if t.Empty() {
 		return nil
 	}
-	return g.cfg.Bus.Publish(g.envelope(out, t, author))
+	step := g.publishing(of, out.Action, t)
+	if g.local(out, t, author, step.trace(), g.cfg.Life != "") {
+		step.end(false, nil)
+		return nil
+	}
+	err := g.cfg.Bus.Publish(g.envelope(out, t, author, step.trace()))
+	step.end(true, err)
+	return err
 }
 
-func (g *Gateway) envelope(out *wire.Outgoing, t *wire.Targets, author wire.ClientID) *wire.Envelope {
+func (g *Gateway) envelope(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, trace *wire.Trace) *wire.Envelope {
 	return &wire.Envelope{
-		Origin: g.cfg.Session.Server, Seq: g.published.Add(1), Action: out.Action, Targets: *t, Author: author,
+		Origin: g.cfg.Session.Server, Seq: g.published.Add(1), Action: out.Action, Targets: *t, Author: author, Trace: trace,
 	}
 }
 
@@ -82,7 +91,7 @@ func (g *Gateway) receiveAction(e *wire.Envelope) {
 		g.log.Error("Action of another server could not be sent", zap.String("origin", string(e.Origin)), zap.Error(err))
 		return
 	}
-	g.local(out, &e.Targets, e.Author, false)
+	g.local(out, &e.Targets, e.Author, e.Trace, false)
 }
 
 // A fanout is one action on its way to the receivers on one loop.
@@ -94,18 +103,22 @@ type fanout struct {
 	private bool // no other server knows of it
 	author  wire.ClientID
 	clients []wire.ClientID // those that are addressed as such
+
+	step *delivering // nil when the action is not traced
 }
 
 var fanouts = sync.Pool{New: func() any { return new(fanout) }}
 
 // local posts an action to the loops of its local receivers, one task a loop, in the order of the calls. It reports
 // whether these are all that it has: then, if it mayKeep the action from the other servers, they need not know of it.
-func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, mayKeep bool) (private bool) {
+// trace is that of the publication, here or elsewhere.
+func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientID, trace *wire.Trace, mayKeep bool) (private bool) {
 	all := fanouts.Get().(*fanout)
 	all.matches = g.hub.Resolve(all.matches[:0], t, author)
 	g.matched.Add(int64(len(all.matches)))
 	private = mayKeep && len(t.Channels)+len(t.Users) == 0 && len(all.matches) == len(t.Clients)+len(t.Nodes)
 	all.of(out, t, author, private)
+	all.step = g.delivering(trace, out.Action, len(all.matches))
 	if len(g.handlers) == 1 && len(all.matches) > 0 {
 		all.post(g.handlers[0])
 		return private
@@ -119,6 +132,7 @@ func (g *Gateway) local(out *wire.Outgoing, t *wire.Targets, author wire.ClientI
 			if part == nil {
 				part = fanouts.Get().(*fanout)
 				part.of(out, t, author, private)
+				part.step = all.step.part()
 			}
 			part.matches = append(part.matches, m)
 		}
@@ -170,6 +184,7 @@ func (f *fanout) Run(*transport.Loop) {
 }
 
 func (f *fanout) recycle() {
+	f.step.ended()
 	clear(f.matches)
 	*f = fanout{matches: f.matches[:0]}
 	fanouts.Put(f)

@@ -361,7 +361,7 @@ func TestSpecOwnActions(t *testing.T) {
 	deliver := func(action wire.Action) {
 		t.Helper()
 		action.Type, action.Body = "counter/inc", wire.RawJSON(inc)
-		if err := w.g.Deliver(&action, &wire.Targets{Users: []wire.UserID{"10"}}); err != nil {
+		if err := w.g.Deliver(&action, &wire.Targets{Users: []wire.UserID{"10"}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -390,7 +390,7 @@ func TestSpecOwnActions(t *testing.T) {
 	}
 	got(b)
 	w.nothingFor(a, b)
-	if err := w.g.Deliver(&wire.Action{ID: "nonsense", Body: wire.RawJSON(inc)}, &wire.Targets{Users: []wire.UserID{"10"}}); err == nil {
+	if err := w.g.Deliver(&wire.Action{ID: "nonsense", Body: wire.RawJSON(inc)}, &wire.Targets{Users: []wire.UserID{"10"}}, nil); err == nil {
 		t.Error("an ID that no client reads is accepted")
 	}
 }

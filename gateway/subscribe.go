@@ -51,7 +51,7 @@ func (t *subscribe) Run(*transport.Loop) {
 			p.h.loop.Post(&subscribed{j: j, err: err})
 			return
 		}
-		g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers}, j.subscriptionAnswer, func(a wire.Answer, err error) {
+		g.cfg.Backend.Process(&wire.Command{Action: j.action, Headers: j.headers, Trace: j.trace()}, j.subscriptionAnswer, func(a wire.Answer, err error) {
 			p.h.loop.Post(&subscribed{j: j, answer: a, err: err})
 		})
 	}

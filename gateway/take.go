@@ -75,6 +75,7 @@ func (h *handler) brake(p *peer, n int, waits bool, l load) {
 func (h *handler) deny(p *peer, a *wire.Action) {
 	g := h.g
 	g.count(outcomeDenied, 0)
+	g.followDenied(a)
 	g.log.Warn("Action was denied", zap.String("actionId", string(a.ID)), p.who(), zap.String("type", a.Type))
 	h.acknowledge(p, a.ID)
 	p.enqueue(delivery{out: g.undo(a, wire.ReasonDenied)})

@@ -142,7 +142,7 @@ func (w *world) on(client wire.ClientID, f func(p *peer)) {
 // deliver sends an action as the control API does.
 func (w *world) deliver(body string, targets wire.Targets) {
 	w.t.Helper()
-	if err := w.g.Deliver(&wire.Action{Type: "own", Body: wire.RawJSON(body)}, &targets); err != nil {
+	if err := w.g.Deliver(&wire.Action{Type: "own", Body: wire.RawJSON(body)}, &targets, nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -21,4 +21,5 @@ type Auth struct {
 type Command struct {
 	Action  *Action
 	Headers RawJSON // the client's own Logux headers; nil means {}
+	Trace   *Trace  // of the action; nil when nobody traces it
 }

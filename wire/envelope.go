@@ -63,6 +63,8 @@ type Envelope struct {
 	Targets   Targets
 	// Author is left out of Targets.Channels and Targets.Users: the client that sent the action.
 	Author ClientID
+	// Trace is the publication's; nil when nobody traces the action, and from releases that trace none.
+	Trace *Trace
 }
 
 // Topics returns the distinct topics on which e is published.

@@ -43,6 +43,7 @@ const (
 	fieldTurn
 	fieldInFlight
 	fieldOutcome
+	fieldTrace
 	fieldKept
 )
 
@@ -69,6 +70,9 @@ func AppendEnvelope(dst []byte, e *Envelope) []byte {
 	dst = appendFields(dst, fieldExcludeClient, e.Targets.ExcludeClients)
 	if e.Author != "" {
 		dst = appendField(dst, fieldAuthor, e.Author)
+	}
+	if e.Trace != nil {
+		dst = appendTraceField(dst, fieldTrace, e.Trace)
 	}
 	return dst
 }
@@ -202,6 +206,8 @@ func (d *envelopeDecoder) field(field byte, value []byte) {
 		e.Targets.ExcludeClients = appendTarget(d, e.Targets.ExcludeClients, value)
 	case fieldAuthor:
 		e.Author = ClientID(text(value))
+	case fieldTrace:
+		e.Trace = decodeTrace(value)
 	}
 }
 

@@ -202,6 +202,7 @@ func FuzzDecodeEnvelope(f *testing.F) {
 	f.Add(AppendEnvelope(nil, fullEnvelope()))
 	f.Add(AppendEnvelope(nil, &Envelope{Kind: 3, Origin: "server:a", Seq: 1}))
 	f.Add(appendField(AppendEnvelope(nil, fullEnvelope()), 99, "x"))
+	f.Add(appendField(AppendEnvelope(nil, fullEnvelope()), fieldTrace, "a trace's ID, its span's"))
 	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, data []byte) {

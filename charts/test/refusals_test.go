@@ -19,6 +19,8 @@ func TestRefusals(t *testing.T) {
 		{`control: {mask: [anybody]}`, "mask"},
 		{`control: {mask: []}`, "mask"},
 		{`settings: {LOGUX_BACKEND_HOOLD: 1s}`, "LOGUX_BACKEND_HOOLD"},
+		{`tracing: {url: "otel-collector:4318"}`, "tracing/url"},
+		{`tracing: {ratio: 1.5}`, "tracing/ratio"},
 		{`settings: {LOGUX_REDIS: "redis://redis"}`, "LOGUX_REDIS"},
 		{`redis: {url: "http://redis"}`, "url"},
 		{`redis: {kind: master}`, "kind"},

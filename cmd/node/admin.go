@@ -37,11 +37,11 @@ func newAdmin(c *Config, pages adminPages, log *zap.Logger) (*httpListener, erro
 	if err != nil {
 		return nil, err
 	}
-	l.server.Handler = adminHandler(pages, l.listener.Addr())
+	l.server.Handler = adminHandler(pages, l.listener.Addr(), log)
 	return l, nil
 }
 
-func adminHandler(pages adminPages, addr net.Addr) http.Handler {
+func adminHandler(pages adminPages, addr net.Addr, log *zap.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { writeReadiness(w, r, pages.parts) })
@@ -60,18 +60,20 @@ func adminHandler(pages adminPages, addr net.Addr) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "logux-proxy\n\n/healthz\n/readyz\n/metrics\n/cluster\n/cluster.json\n/disconnect (POST)\n/drain (POST)\n/debug/pprof/\n")
 	})
-	return notFromWebPages(mux, addr)
+	return notFromWebPages(profilesLogged(mux, log), addr, newRefusalLog(log))
 }
 
 // notFromWebPages refuses what a browser sends on behalf of a web site: a listener on a loopback
 // address is reachable for every page that the operator has open.
-func notFromWebPages(next http.Handler, addr net.Addr) http.Handler {
+func notFromWebPages(next http.Handler, addr net.Addr, refused refusalLog) http.Handler {
 	local, err := netip.ParseAddrPort(addr.String())
 	loopback := err == nil && local.Addr().IsLoopback()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		site := r.Header.Get("Sec-Fetch-Site")
 		if site == "cross-site" || site == "same-site" || loopback && !loopbackHost(r.Host) {
-			writeText(w, http.StatusForbidden, "Web pages may not call the admin listener\n")
+			const text = "Web pages may not call the admin listener"
+			refused.add(r, http.StatusForbidden, text)
+			writeText(w, http.StatusForbidden, text+"\n")
 			return
 		}
 		next.ServeHTTP(w, r)

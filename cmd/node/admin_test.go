@@ -55,7 +55,7 @@ func TestAdminPages(t *testing.T) {
 		{"drain", func() error { return backendTrouble }, func() string { return "since 5 s" }},
 	}
 	pages.metrics = newMetrics(func() int64 { return 7 }).handler()
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 
 	for path, want := range map[string]string{
 		"/healthz":                      "ok\n",
@@ -104,7 +104,7 @@ func TestAdminPages(t *testing.T) {
 // A page in the operator's browser must not reach the listener, by its loopback address or by a
 // name that points to it.
 func TestAdminRefusesWebPages(t *testing.T) {
-	h := adminHandler(noPages, loopbackListener)
+	h := adminHandler(noPages, loopbackListener, zap.NewNop())
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Host", "evil.example"}, {"Host", "evil.example:31338"}, {"Host", "127.0.0.1.evil.example"},
 	} {
@@ -117,7 +117,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 			t.Errorf("%v: %d", header, w.Code)
 		}
 	}
-	public := adminHandler(noPages, &net.TCPAddr{IP: net.IPv4zero, Port: 1})
+	public := adminHandler(noPages, &net.TCPAddr{IP: net.IPv4zero, Port: 1}, zap.NewNop())
 	if w := ask(t, public, "GET", "/healthz", "Host", "pod.cluster.local"); w.Code != http.StatusOK {
 		t.Errorf("a name on a public listener: %d", w.Code)
 	}

@@ -44,6 +44,9 @@ func logStart(log *zap.Logger, c *Config, a addresses) {
 	if a.gossip != "" {
 		fields = append(fields, zap.String("cluster", c.Cluster), zap.String("gossip", a.gossip), zap.String("join", strings.Join(c.Join, ", ")))
 	}
+	if c.Trace != nil {
+		fields = append(fields, zap.String("traces", shownURL(c.traceURL())), zap.Float64("traceRatio", float64(c.TraceRatio)))
+	}
 	fields = append(fields, zap.Int("maxConnections", connectionLimit(c.MaxConnections)))
 	hint := "Set LOGUX_CONTROL_SECRET of the back-end to the same secret."
 	if c.Development() {

@@ -21,7 +21,8 @@ type checkCommand struct {
 func (checkCommand) Help() string {
 	return `It takes the flags and variables of the proxy, reads them as the start does, and tries what
 they lead to: the ports, the back-end with the secret (a request without commands), Redis
-with everything that its user has to be allowed, the other nodes. A line for each:
+with everything that its user has to be allowed, the other nodes, the collector of traces.
+A line for each:
 
   ok     it will work
   warn   it works, or may, and is probably not what was meant
@@ -46,6 +47,7 @@ func (k *checkCommand) Run(p *process, ctx *kong.Context) error {
 	checkBackend(p.Context, r, c)
 	checkRedis(p.Context, r, c)
 	checkPeers(p.Context, r, c)
+	checkCollector(p.Context, r, c)
 	return r.end()
 }
 

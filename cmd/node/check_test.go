@@ -30,14 +30,15 @@ func TestCheckAllIsWell(t *testing.T) {
 	redis, public, admin, gossip := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	startRedis(t, redis)
 	peer := startNode(t, back.URL, "redis://"+redis)
+	traces := startCollector(t)
 	_, port, _ := strings.Cut(public, ":")
-	env := with("LOGUX_BACKEND", back.URL+"/logux?key=canary-1", "LOGUX_PORT", port, "LOGUX_ADMIN_ADDR", admin,
+	env := with("LOGUX_TRACE", traces.url+"?key=canary-4", "OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary-5", "LOGUX_BACKEND", back.URL+"/logux?key=canary-1", "LOGUX_PORT", port, "LOGUX_ADMIN_ADDR", admin,
 		"LOGUX_REDIS", "redis://"+redis, "LOGUX_GOSSIP_ADDR", gossip, "LOGUX_JOIN", gossip+","+peer.gossip)
 	out, errs, code := command(t, env, "", "check")
 	if code != exitOK || errs != "" || strings.Contains(out, "canary") {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
-	golden(t, "check-well.txt", replaced(out, back.URL, "BACKEND", redis, "REDIS", public, "PUBLIC", admin, "ADMIN", gossip, "GOSSIP", peer.gossip, "PEER"))
+	golden(t, "check-well.txt", replaced(out, back.URL, "BACKEND", redis, "REDIS", public, "PUBLIC", admin, "ADMIN", gossip, "GOSSIP", peer.gossip, "PEER", traces.url, "COLLECTOR"))
 }
 
 func TestCheckAllIsWrong(t *testing.T) {
@@ -47,13 +48,14 @@ func TestCheckAllIsWrong(t *testing.T) {
 	public, admin, gossip, nobody, redis := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	startRedis(t, redis, "--requirepass", password)
 	_, taken, _ := strings.Cut(strings.TrimPrefix(back.URL, "http://"), ":")
-	env := with("LOGUX_BACKEND", back.URL, "LOGUX_PORT", taken, "LOGUX_ADMIN_ADDR", admin, "LOGUX_BACKEND_HODL", "1s",
+	traces := freeAddr(t)
+	env := with("LOGUX_TRACE", "http://"+traces, "LOGUX_BACKEND", back.URL, "LOGUX_PORT", taken, "LOGUX_ADMIN_ADDR", admin, "LOGUX_BACKEND_HODL", "1s",
 		"LOGUX_REDIS", "redis://:"+password+"x@"+redis, "LOGUX_GOSSIP_ADDR", gossip, "LOGUX_JOIN", gossip+","+nobody)
 	out, errs, code := command(t, env, "", "check")
 	if code != exitFailed || errs != "logux-proxy: 3 things to mend\n" || strings.Contains(out, password) {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
-	golden(t, "check-wrong.txt", replaced(out, back.URL, "BACKEND", strings.TrimPrefix(back.URL, "http://"), "TAKEN", redis, "REDIS", public, "PUBLIC", admin, "ADMIN", gossip, "GOSSIP", nobody, "NOBODY"))
+	golden(t, "check-wrong.txt", replaced(out, back.URL, "BACKEND", strings.TrimPrefix(back.URL, "http://"), "TAKEN", redis, "REDIS", public, "PUBLIC", admin, "ADMIN", gossip, "GOSSIP", nobody, "NOBODY", traces, "COLLECTOR"))
 
 	// Where a node runs its own ports are taken.
 	out, _, code = command(t, env, "", "check", "--running")

@@ -183,6 +183,23 @@ func checkPeers(ctx context.Context, r *report, c *Config) {
 	}
 }
 
+// checkCollector sends the collector no spans. The proxy works without it.
+func checkCollector(ctx context.Context, r *report, c *Config) {
+	if c.Trace == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	u := newTraceUpload(c.traceURL(), c.traceEnv.headers, zap.NewNop())
+	defer func() { _ = u.Stop(ctx) }()
+	at := shownURL(c.traceURL())
+	if _, err := u.post(ctx, nil); err != nil {
+		r.say(checkWarn, "traces", at+" takes none: "+networkReason(err)+"; start it, or mend LOGUX_TRACE, until then traces are lost and nothing else")
+		return
+	}
+	r.say(checkOK, "traces", at+" takes them")
+}
+
 // joinAddresses are the addresses, with ports, that a name of LOGUX_JOIN stands for.
 func joinAddresses(ctx context.Context, name, port string) ([]string, error) {
 	host := strings.Trim(name, "[]")

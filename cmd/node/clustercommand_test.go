@@ -44,7 +44,7 @@ func TestClusterTable(t *testing.T) {
 // adminOf starts an admin listener with these pages, and returns its address.
 func adminOf(t *testing.T, pages adminPages) string {
 	t.Helper()
-	server := httptest.NewServer(adminHandler(pages, loopbackListener))
+	server := httptest.NewServer(adminHandler(pages, loopbackListener, zap.NewNop()))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
@@ -144,7 +144,7 @@ func TestDrainRequest(t *testing.T) {
 	d := newDrainRequest()
 	pages := noPages
 	pages.drain = d.handler(func() drainAnswer { return drainAnswer{Node: "server:a", Clients: 7, GraceS: 5, DrainS: 25} }, zap.New(core))
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 	for _, headers := range []string{"", "Content-Type: text/plain", "Content-Type: application/json\nSec-Fetch-Site: cross-site"} {
 		if w := askWith(t, h, "POST", "/drain", "{}", headers); w.Code != http.StatusForbidden {
 			t.Errorf("%q: %d", headers, w.Code)

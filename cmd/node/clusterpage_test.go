@@ -29,7 +29,7 @@ func TestClusterPage(t *testing.T) {
 		Gossip: &gossipCounts{Joins: 77}, Handover: &handoverCounts{Claims: 88},
 	}
 	pages.cluster = clusterPage(func() *overview { return o })
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 
 	w := ask(t, h, "GET", "/cluster")
 	text := w.Body.String()
@@ -137,15 +137,15 @@ func TestDisconnect(t *testing.T) {
 		d := &disconnecting{}
 		pages := noPages
 		pages.disconnect = disconnectHandler(d, zap.New(core))
-		w := askWith(t, adminHandler(pages, loopbackListener), "POST", "/disconnect"+c.query, c.body, c.header)
+		w := askWith(t, adminHandler(pages, loopbackListener, zap.NewNop()), "POST", "/disconnect"+c.query, c.body, c.header)
 		if w.Code != c.status || (c.user != "") != (len(d.users) == 1) || (c.client != "") != (len(d.clients) == 1) {
 			t.Errorf("%s: %d %s: %+v", name, w.Code, w.Body, d)
 			continue
 		}
 		lines := logs.TakeAll()
 		if c.status != 200 {
-			if len(lines) != 0 {
-				t.Errorf("%s: %+v", name, lines)
+			if len(lines) != 1 || lines[0].Level != zap.WarnLevel || lines[0].ContextMap()["audit"] != "admin" || lines[0].ContextMap()["status"] != int64(c.status) {
+				t.Errorf("%s: who was refused: %+v", name, lines)
 			}
 			continue
 		}
@@ -156,14 +156,14 @@ func TestDisconnect(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.User != c.user || answer.Client != c.client || answer.Closed != 3 {
 			t.Errorf("%s: %v %s", name, err, w.Body)
 		}
-		if len(lines) != 1 || lines[0].ContextMap()["user"] != c.user || lines[0].ContextMap()["from"] == "" {
+		if len(lines) != 1 || lines[0].ContextMap()["user"] != c.user || lines[0].ContextMap()["audit"] != "admin" || lines[0].ContextMap()["from"] == "" {
 			t.Errorf("%s: who and whom: %+v", name, lines)
 		}
 	}
 	d := &disconnecting{err: wire.ErrEnvelope}
 	pages := noPages
 	pages.disconnect = disconnectHandler(d, zap.New(core))
-	h := adminHandler(pages, loopbackListener)
+	h := adminHandler(pages, loopbackListener, zap.NewNop())
 	if w := askWith(t, h, "POST", "/disconnect", `{"user":"10"}`, "Content-Type: application/json"); w.Code != 502 || !strings.Contains(w.Body.String(), `"closed":3`) {
 		t.Errorf("the others were not told: %d %s", w.Code, w.Body)
 	}

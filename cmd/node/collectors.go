@@ -133,6 +133,20 @@ func (m *metrics) watchGateway(read func() gateway.Stats) {
 	}})
 }
 
+// spanDrops are the labels of traceStats.Full and Failed.
+var spanDrops = []string{"queue", "collector"}
+
+// watchTracing adds the numbers of traces.
+func (m *metrics) watchTracing(read func() traceStats) {
+	type stats = traceStats
+	m.registry.MustRegister(&statsCollector[stats]{read, []series[stats]{
+		gauge("logux_trace_spans_waiting", "Spans that wait for the collector.", func(s *stats) int64 { return s.Waiting }),
+		counter("logux_trace_spans_sent_total", "Spans that the collector took.", func(s *stats) int64 { return s.Sent }),
+		counters("logux_trace_spans_dropped_total", "Spans that no collector got, because too many waited or it did not take them.", "reason", spanDrops,
+			func(s *stats, i int) int64 { return [...]int64{s.Full, s.Failed}[i] }),
+	}})
+}
+
 // watchBackend adds the numbers of the back-end's client.
 func (m *metrics) watchBackend(read func() backend.Stats) {
 	type stats = backend.Stats

@@ -21,7 +21,7 @@ const (
 // where a setting is named, described and given its default.
 //
 // Besides kong's own tags these are read: range (of a number, a size or a duration), oneof (of a
-// string), and development and production (the default there, when it differs).
+// string), example (of a URL), and development and production (the default there, when it differs).
 type Config struct {
 	Host           string         `group:"listen" short:"h" default:"127.0.0.1" placeholder:"NAME" help:"Address or host name to listen on. 0.0.0.0 takes connections from everywhere."`
 	Port           int            `group:"listen" short:"p" default:"31337" placeholder:"NUMBER" range:"0..65535" help:"Port of WebSocket connections and of the control API. 0 takes a free one."`
@@ -34,7 +34,7 @@ type Config struct {
 	Loops          int            `group:"listen" default:"0" range:"0..1024" placeholder:"NUMBER" help:"Event loops. 0 is one for each CPU."`
 	Compression    bool           `group:"listen" default:"false" help:"Offer permessage-deflate. Costs memory and CPU for each connection."`
 
-	Backend               *url.URL       `group:"backend" placeholder:"URL" help:"URL of the back-end, http:// or https://. Required."`
+	Backend               *url.URL       `group:"backend" example:"http://127.0.0.1:3000/logux" placeholder:"URL" help:"URL of the back-end, http:// or https://. Required."`
 	ControlSecret         secrets        `group:"backend" placeholder:"TEXT" help:"Secret shared with the back-end. Required, unless it is in a file. During a rotation several with commas: the first is sent, all are accepted."`
 	ControlSecretFile     string         `group:"backend" placeholder:"FILE" help:"File that holds the secret, in place of LOGUX_CONTROL_SECRET; several one a line."`
 	ControlMask           []netip.Prefix `group:"backend" default:"127.0.0.1/8" sep:"none" placeholder:"LIST" help:"Addresses or CIDRs that may call the control API."`
@@ -89,12 +89,17 @@ type Config struct {
 
 	Logger     string        `group:"operation" short:"l" oneof:"human,json" development:"human" production:"json" placeholder:"FORM" help:"Form of the log: human or json."`
 	LogLevel   zapcore.Level `group:"operation" default:"info" placeholder:"LEVEL" help:"What is logged: debug, info, warn or error, and everything worse."`
+	Audit      string        `group:"operation" default:"all" oneof:"all,refused" placeholder:"NAME" help:"Which requests to the control API the log has a line of: all, or only those that were refused or failed."`
+	Trace      *url.URL      `group:"operation" example:"http://127.0.0.1:4318" placeholder:"URL" help:"OpenTelemetry collector that gets traces by OTLP over HTTP: http://HOST:4318, to which /v1/traces is added, or the whole URL. Empty: nothing is traced. OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_HEADERS are heard too."`
+	TraceRatio ratio         `group:"operation" default:"0.01" range:"0..1" placeholder:"NUMBER" help:"Part of the actions that is traced, from 0 to 1."`
 	AdminAddr  string        `group:"operation" default:"127.0.0.1:31338" placeholder:"HOST:PORT" help:"Listener of /healthz, /readyz, /metrics, /cluster, /disconnect, /drain and /debug/pprof; off for none. Keep it away from the internet."`
 	DrainGrace time.Duration `group:"operation" default:"5s" development:"0s" range:"0s..10m" placeholder:"TIME" help:"After SIGTERM: time for load balancers to notice that this node is not ready."`
 	DrainTime  time.Duration `group:"operation" default:"25s" development:"0s" range:"0s..1h" placeholder:"TIME" help:"After that: time over which the clients are closed, evenly."`
 
 	// Warnings are things that do not stop the start, for the log.
 	Warnings []Warning `kong:"-"`
+
+	traceEnv traceEnvironment `kong:"-"`
 }
 
 // A Warning is a setting that works but is probably not what was meant.
@@ -123,3 +128,6 @@ type gossipKeys []cluster.Key
 
 // byteSize is a number of bytes, written as 64KiB or 1MB.
 type byteSize int64
+
+// ratio is a part of a whole, from 0 to 1.
+type ratio float64

@@ -220,8 +220,14 @@ func settingCases(t *testing.T) map[string]settingCase {
 		"rebalance-min":    {initial: 500, valid: map[string]any{"1": 1}, invalid: append(numbers, "0")},
 		"rebalance-delay":  {initial: 20 * time.Second, valid: map[string]any{"1m": time.Minute}, invalid: append(times, "0s")},
 
-		"logger":      {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
-		"log-level":   {initial: zapcore.InfoLevel, valid: map[string]any{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel}, invalid: []string{"loud"}},
+		"logger":    {initial: "human", valid: map[string]any{"json": "json", "HUMAN": "human"}, invalid: []string{"pino"}},
+		"log-level": {initial: zapcore.InfoLevel, valid: map[string]any{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel}, invalid: []string{"loud"}},
+		"audit":     {initial: "all", valid: map[string]any{"refused": "refused", "All": "all"}, invalid: []string{"off", "accepted"}},
+		"trace": {
+			valid:   map[string]any{"http://127.0.0.1:4318": parsed("http://127.0.0.1:4318"), "https://otel.example.com/x?y=1": parsed("https://otel.example.com/x?y=1")},
+			invalid: []string{"127.0.0.1:4318", "on", "grpc://x:4317", "http://", "http://user:canary@x:4318", "http://x/#y"},
+		},
+		"trace-ratio": {initial: ratio(0.01), valid: map[string]any{"0": ratio(0), "1": ratio(1), "0.5": ratio(0.5), "1e-3": ratio(0.001)}, invalid: []string{"-0.1", "1.1", "NaN", "Inf", "1%", "x"}},
 		"admin-addr":  {initial: "127.0.0.1:31338", valid: map[string]any{"off": "off", "[::1]:9000": "[::1]:9000"}, invalid: []string{"9000", ":9000", "on", "127.0.0.1:31337"}},
 		"drain-grace": {initial: time.Duration(0), valid: map[string]any{"2s": 2 * time.Second}, invalid: times},
 		"drain-time":  {initial: time.Duration(0), valid: map[string]any{"2m": 2 * time.Minute}, invalid: times},

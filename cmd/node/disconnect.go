@@ -33,6 +33,7 @@ type target struct {
 // disconnectHandler ends the connections of a user or a client on all nodes, for an operator. It takes JSON, or a form
 // or a query with a header of its own: a web page that the operator has open can send neither.
 func disconnectHandler(d disconnecter, log *zap.Logger) http.Handler {
+	refused := newRefusalLog(log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, err := readTarget(http.MaxBytesReader(w, r.Body, maxDisconnect), r)
 		if err != nil {
@@ -40,6 +41,7 @@ func disconnectHandler(d disconnecter, log *zap.Logger) http.Handler {
 			if errors.Is(err, errForged) {
 				status = http.StatusForbidden
 			}
+			refused.add(r, status, err.Error())
 			writeText(w, status, oneLine(err.Error())+"\n")
 			return
 		}
@@ -52,7 +54,7 @@ func disconnectHandler(d disconnecter, log *zap.Logger) http.Handler {
 			clients = []wire.ClientID{wire.ClientID(t.Client)}
 		}
 		here, err := d.Disconnect(users, clients)
-		log.Info("An operator disconnects", zap.String("user", t.User), zap.String("client", t.Client),
+		log.Info("An operator disconnects", auditAdmin, zap.String("user", t.User), zap.String("client", t.Client),
 			zap.String("from", r.RemoteAddr), zap.Int("closedHere", here), zap.Error(err))
 		answer := struct {
 			target

@@ -28,8 +28,10 @@ func newDrainRequest() *drainRequest { return &drainRequest{asked: make(chan str
 
 // handler takes the wish, from where a request to disconnect is taken, and answers at once.
 func (d *drainRequest) handler(look func() drainAnswer, log *zap.Logger) http.Handler {
+	refused := newRefusalLog(log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" && r.Header.Get("X-Logux-Admin") == "" {
+			refused.add(r, http.StatusForbidden, errForged.Error())
 			writeText(w, http.StatusForbidden, errForged.Error()+"\n")
 			return
 		}
@@ -37,7 +39,7 @@ func (d *drainRequest) handler(look func() drainAnswer, log *zap.Logger) http.Ha
 		first := false
 		d.once.Do(func() { first = true; close(d.asked) })
 		answer.Repetition = answer.Repetition || !first
-		log.Info("An operator drains this node", zap.String("from", r.RemoteAddr), zap.Bool("repetition", answer.Repetition),
+		log.Info("An operator drains this node", auditAdmin, zap.String("from", r.RemoteAddr), zap.Bool("repetition", answer.Repetition),
 			zap.Int("clients", answer.Clients))
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")

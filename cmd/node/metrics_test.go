@@ -32,6 +32,7 @@ func watched(ts transport.Stats, gs gateway.Stats, bs backend.Stats) *metrics {
 	m.watchTransport(func() transport.Stats { return ts }, 2)
 	m.watchGateway(func() gateway.Stats { return gs })
 	m.watchBackend(func() backend.Stats { return bs })
+	m.watchTracing(func() traceStats { return traceStats{Waiting: 160, Sent: 161, Full: 162, Failed: 163} })
 	m.watchBus(func() cluster.BusStats {
 		return cluster.BusStats{
 			Published: 101, Received: 102, Duplicates: 103, Undecodable: 104, Gaps: 105, Healed: 106, Lost: 107, Replayed: 108, Direct: 109, Pages: 110,
@@ -153,6 +154,8 @@ func TestMetricsValues(t *testing.T) {
 		"logux_links 140", "logux_links_waiting_bytes 141", "logux_links_sent_total 142", "logux_links_received_total 143", "logux_links_resent_total 144", "logux_links_dropped_total 145",
 		"logux_links_refused_total 146", "logux_links_malformed_total 147",
 		"logux_wrong_attempts_told_total 150", "logux_wrong_attempts_heard_total 151", "logux_wrong_attempts_dropped_total 152",
+		"logux_trace_spans_waiting 160", "logux_trace_spans_sent_total 161",
+		`logux_trace_spans_dropped_total{reason="queue"} 162`, `logux_trace_spans_dropped_total{reason="collector"} 163`,
 		"logux_backend_first_byte_seconds_count 1", "logux_backend_request_commands_sum 4",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {

@@ -16,7 +16,7 @@ import (
 // page's. With -update the former are written again, and what is new goes to the end.
 func TestMetricsPage(t *testing.T) {
 	const path = "../../docs/metrics.md"
-	p := startNode(t, "http://127.0.0.1:1/", "redis://127.0.0.1:1") // metrics need neither
+	p := startNode(t, "http://127.0.0.1:1/", "redis://127.0.0.1:1", "LOGUX_TRACE", "http://127.0.0.1:1") // metrics need none of them
 	want := metricRows(page(t, p.admin+"metrics"))
 	p.stop(t)
 	text, err := os.ReadFile(path)

@@ -23,6 +23,7 @@ type node struct {
 	config  *Config
 	log     *zap.Logger
 	start   time.Time
+	tracing *tracing // nil when nothing is traced
 	backend *backend.Client
 	gateway *gateway.Gateway
 	cluster *clusterNode // nil for a single node
@@ -52,6 +53,9 @@ func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.tracing = newTracing(c, log); n.tracing != nil {
+		bc.Tracer = n.tracing
+	}
 	if n.backend, err = backend.New(bc); err != nil {
 		return nil, err
 	}
@@ -69,6 +73,9 @@ func newNode(c *Config, log *zap.Logger, m *metrics) (*node, error) {
 		shared = n.cluster.count(attempts)
 	}
 	gc.Attempts = shared
+	if n.tracing != nil {
+		gc.Tracer = n.tracing
+	}
 	if n.gateway, err = gateway.New(gc); err == nil {
 		err = n.listen(shared, m)
 	}
@@ -86,6 +93,10 @@ func (n *node) listen(attempts backend.AttemptsCount, m *metrics) error {
 	cc.Addr = func(r *http.Request) netip.Addr { return transport.ClientAddr(r, c.TrustedProxies) }
 	pages := cc
 	cc.Deliverer = n.gateway
+	if n.tracing != nil {
+		cc.Tracer = n.tracing
+		m.watchTracing(n.tracing.stats)
+	}
 
 	tc, err := transportConfig(c, n.log)
 	if err != nil {
@@ -125,6 +136,7 @@ func (n *node) pages(m *metrics) adminPages {
 // abandon gives back what a failed start opened.
 func (n *node) abandon() error {
 	n.backend.Close()
+	n.tracing.stop()
 	var err error
 	if n.cluster != nil {
 		err = n.cluster.abandon()
@@ -196,6 +208,7 @@ func (n *node) Run(ctx context.Context) error {
 		stopSweep()
 		stopGivingBack()
 		n.backend.Close()
+		n.tracing.stop()
 		stopAdmin()
 		running.Wait()
 	})

@@ -111,6 +111,8 @@ func controlConfig(c *Config, log *zap.Logger) backend.ControlConfig {
 		Path:     c.ControlPath,
 		MaxDepth: c.MaxDepth,
 		Log:      log,
+
+		AuditRefused: c.Audit == "refused",
 	}
 }
 

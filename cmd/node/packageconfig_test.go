@@ -16,7 +16,7 @@ import (
 func TestPackageConfigs(t *testing.T) {
 	c := mustLoad(t, with(
 		"LOGUX_HOST", "::1", "LOGUX_PORT", "4000", "LOGUX_ID", "a", "LOGUX_LOOPS", "3", "LOGUX_COMPRESSION", "true", "LOGUX_TRUSTED_PROXIES", "10.0.0.0/8",
-		"LOGUX_CONTROL_SECRET", "new,old", "LOGUX_CONTROL_MASK", "10.1.0.0/16", "LOGUX_CONTROL_PATH", "/c",
+		"LOGUX_CONTROL_SECRET", "new,old", "LOGUX_CONTROL_MASK", "10.1.0.0/16", "LOGUX_CONTROL_PATH", "/c", "LOGUX_AUDIT", "refused",
 		"LOGUX_BACKEND_VERSION", "3", "LOGUX_BACKEND_SUBPROTOCOL", "semver", "LOGUX_BACKEND_CONCURRENCY", "5", "LOGUX_BACKEND_BATCH", "6", "LOGUX_BACKEND_HOLD", "7s",
 		"LOGUX_BACKEND_TIMEOUT", "8s", "LOGUX_BACKEND_CONNECT_TIMEOUT", "9s", "LOGUX_BACKEND_RETRY", "all",
 		"LOGUX_SUBPROTOCOL", "1.2.3", "LOGUX_PING", "11s", "LOGUX_TIMEOUT", "12s", "LOGUX_CONNECT_TIMEOUT", "13s", "LOGUX_ACK_LIMIT", "14s",
@@ -57,7 +57,7 @@ func TestPackageConfigs(t *testing.T) {
 	}
 
 	cc := controlConfig(c, log)
-	if !reflect.DeepEqual(cc.Secrets, []string{"new", "old"}) || len(cc.Mask) != 1 || cc.Path != "/c" || cc.MaxDepth != 25 || cc.Log == nil {
+	if !reflect.DeepEqual(cc.Secrets, []string{"new", "old"}) || len(cc.Mask) != 1 || cc.Path != "/c" || cc.MaxDepth != 25 || !cc.AuditRefused || cc.Log == nil {
 		t.Errorf("control: %+v", cc)
 	}
 }

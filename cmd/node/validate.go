@@ -37,6 +37,9 @@ func (c *Config) complete(ctx *kong.Context, env environment) error {
 			return err
 		}
 	}
+	if err := c.checkTrace(env); err != nil {
+		return err
+	}
 	if c.Redis != nil { // which may have been read from a file just now
 		if err := applyDefaults(ctx, clustered); err != nil {
 			return err

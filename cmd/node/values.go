@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -42,6 +43,7 @@ func valueMappers() []kong.Option {
 		valueMapper(parseBool),
 		valueMapper(parseDuration),
 		valueMapper(parseSize),
+		valueMapper(parseRatio),
 		valueMapper(parseList),
 		valueMapper(parseSecrets),
 		valueMapper(parseNetworks),
@@ -118,8 +120,18 @@ func parseSize(text string, tag *kong.Tag) (byteSize, error) {
 	return inRange(text, tag, "a size (such as 64KiB, 1MB or 1048576)", sizeOf)
 }
 
+func parseRatio(text string, tag *kong.Tag) (ratio, error) {
+	return inRange(text, tag, "a number", func(s string) (ratio, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if math.IsNaN(n) {
+			err = strconv.ErrSyntax
+		}
+		return ratio(n), err
+	})
+}
+
 // inRange parses text and holds it against the tag "range".
-func inRange[N int | byteSize | time.Duration](text string, tag *kong.Tag, what string, parse func(string) (N, error)) (N, error) {
+func inRange[N int | byteSize | time.Duration | ratio](text string, tag *kong.Tag, what string, parse func(string) (N, error)) (N, error) {
 	low, high, limited := strings.Cut(tag.Get("range"), "..")
 	mend := "use " + what
 	if limited {
@@ -209,8 +221,8 @@ func parseNetworks(text string, _ *kong.Tag) ([]netip.Prefix, error) {
 }
 
 // parseURL keeps the text out of its messages: a URL may hold a password.
-func parseURL(text string, _ *kong.Tag) (*url.URL, error) {
-	const mend = "write it as http://127.0.0.1:3000/logux"
+func parseURL(text string, tag *kong.Tag) (*url.URL, error) {
+	mend := "write it as " + tag.Get("example")
 	u, err := url.Parse(strings.TrimSpace(text))
 	switch {
 	case err != nil:

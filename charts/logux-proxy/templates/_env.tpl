@@ -58,6 +58,10 @@
 - {name: LOGUX_JOIN, value: {{ include "logux-proxy.fullname" . }}-gossip.{{ .Release.Namespace }}.svc}
 - {name: LOGUX_CLUSTER, value: {{ include "logux-proxy.cluster" . | quote }}}
 {{- end }}
+{{- with $v.tracing.url }}
+- {name: LOGUX_TRACE, value: {{ . | quote }}}
+- {name: LOGUX_TRACE_RATIO, value: {{ $v.tracing.ratio | toString | quote }}}
+{{- end }}
 - {name: LOGUX_DRAIN_GRACE, value: {{ $v.drain.grace | quote }}}
 - {name: LOGUX_DRAIN_TIME, value: {{ $v.drain.time | quote }}}
 {{- with dig "limits" "memory" "" $v.resources }}
