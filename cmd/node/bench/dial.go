@@ -118,7 +118,7 @@ func (e *closedError) Error() string {
 		text += " with " + strconv.Itoa(int(e.code))
 	}
 	if e.reason != "" {
-		text += " " + short(e.reason)
+		text += ": " + short(e.reason)
 	}
 	return text
 }
