@@ -21,12 +21,14 @@ To begin:
 
 Without a command it runs the proxy. The commands, each with a --help of its own:
 
-  bench      Load any Logux server with many clients, and measure it.
-  check      Try settings, back-end, Redis and other nodes before a start.
-  cluster    Show all nodes; drain one; disconnect a user.
-  health     Ask the node here whether it lives, for a container's health check.
-  send       Send one action to clients.
-  version    Print the version.
+  bench       Load any Logux server with many clients, and measure it.
+  check       Try settings, back-end, Redis and other nodes before a start.
+  cluster     Show all nodes; drain one; disconnect a user.
+  completion  Print a script that lets a shell complete commands and flags.
+  health      Ask the node here whether it lives, for a container's health check.
+  man         Print the manual page, which holds all helps.
+  send        Send one action to clients.
+  version     Print the version.
 
 Every flag is also an environment variable (--backend-hold is LOGUX_BACKEND_HOLD),
 and may stand in a file .env in the working directory. Flags win over variables,
@@ -42,9 +44,12 @@ type commandLine struct {
 	Bench         benchCommand         `cmd:"" help:"Load any Logux server with many clients, and measure it."`
 	Check         checkCommand         `cmd:"" help:"Try settings, back-end, Redis and other nodes before a start."`
 	Cluster       clusterCommand       `cmd:"" help:"Show all nodes; drain one; disconnect a user."`
+	Completion    completionCommand    `cmd:"" help:"Print a script that lets a shell complete commands and flags."`
 	Health        healthCommand        `cmd:"" help:"Ask the node of this machine whether it lives."`
+	Man           manCommand           `cmd:"" help:"Print the manual page, which holds all helps."`
 	Send          sendCommand          `cmd:"" help:"Send one action to clients, as the back-end does."`
 	Version       versionCommand       `cmd:"" help:"Print the version."`
+	CompleteWords completeWordsCommand `cmd:"" hidden:"" passthrough:"" help:"Tell a shell what a word may become."`
 	SettingsTable settingsTableCommand `cmd:"" hidden:"" help:"Print the README's table of settings."`
 }
 
