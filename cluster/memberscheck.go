@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hashicorp/memberlist"
+
 	"logux-proxy/wire"
 )
 
@@ -28,6 +30,14 @@ func CheckMember(ctx context.Context, c MembersConfig, addr netip.AddrPort) erro
 	}
 	c.Self = wire.NewServerID("server:check", time.Now())
 	c.Bind, c.Advertise, c.Join, c.Meta = netip.AddrPortFrom(from, 0).String(), "", nil, Meta{}
+	tune := c.tune
+	c.tune = func(l *memberlist.Config) {
+		if tune != nil {
+			tune(l)
+		}
+		// A packet must not carry the news that the asker is alive, as every other does that has room.
+		l.UDPBufferSize, l.GossipInterval, l.PushPullInterval = 0, 0, 0
+	}
 	m, err := NewMembers(c)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -80,10 +79,11 @@ func (b *benchCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	// Figures are of no use when nobody can be told about the end of a run.
-	r, err := bench.Run(p.Context, c, terminalProgress(p))
+	progress, end := terminalProgress(p)
+	r, err := bench.Run(p.Context, c, progress)
+	end()
 	if err != nil {
-		return explainRefusal(err, c)
+		return explainRefusal(err)
 	}
 	good := r.Judge(bench.Bounds{Errors: int64(b.MaxErrors), ConnectP99: b.MaxConnectP99, P99: b.MaxP99})
 	if b.JSON {
@@ -99,13 +99,13 @@ func (b *benchCommand) Run(p *process) error {
 	return err
 }
 
-// terminalProgress writes a line that is written over, where there is a terminal.
-func terminalProgress(p *process) func(*bench.Progress) {
+// terminalProgress writes a line that is written over, where there is a terminal; end takes it away.
+func terminalProgress(p *process) (show func(*bench.Progress), end func()) {
 	if !isTerminal(p.Stderr, p.Env) {
-		return nil
+		return nil, func() {}
 	}
-	context.AfterFunc(p.Context, func() { _, _ = io.WriteString(p.Stderr, "\r\x1b[K") })
-	return func(progress *bench.Progress) { _, _ = fmt.Fprintf(p.Stderr, "\r\x1b[K%s", progress) }
+	write := func(text string) { _, _ = io.WriteString(p.Stderr, "\r\x1b[K"+text) }
+	return func(progress *bench.Progress) { write(progress.String()) }, func() { write("") }
 }
 
 // config is the load that the flags say.
@@ -225,7 +225,7 @@ func (b *benchCommand) network(c *bench.Config) error {
 }
 
 // explainRefusal adds how to mend what keeps the first client out.
-func explainRefusal(err error, c *bench.Config) error {
+func explainRefusal(err error) error {
 	refused := (*bench.RefusedError)(nil)
 	if !errors.As(err, &refused) {
 		return err
