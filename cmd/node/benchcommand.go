@@ -68,7 +68,7 @@ Errors are: connections that fail, are refused or lost, subscriptions and action
 no outcome, deliveries that come twice or, with --fan-out, not at all. The exit code is 0 when
 there are no more than --max-errors and no time is too long, 1 otherwise, 2 for a wrong flag.
 
-A client costs this process about 10 KiB, with TLS 40 KiB, and an action 40 bytes. It needs a file for each
+A client costs this process about 10 KiB, more while much comes and with TLS. It needs a file for each
 client (ulimit -n), and a port: beyond 28,000 name more addresses with --source. It loads whatever you
 name, and the back-end behind it acts on what it is sent: use servers that are yours.`
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -77,7 +76,7 @@ type manual struct{ strings.Builder }
 func (m *manual) macro(name string, arguments ...string) {
 	m.WriteString("." + name)
 	for _, a := range arguments {
-		fmt.Fprintf(m, ` "%s"`, strings.ReplaceAll(roff(a), `"`, `\(dq`))
+		m.WriteString(` "` + strings.ReplaceAll(roff(a), `"`, `\(dq`) + `"`)
 	}
 	m.WriteString("\n")
 }

@@ -88,7 +88,7 @@ func TestMessageInParts(t *testing.T) {
 		_ = ws.WriteFrame(conn, ws.NewPingFrame([]byte("there?")))
 		_ = ws.WriteFrame(conn, ws.NewFrame(ws.OpContinuation, true, []byte(text[10:])))
 		for {
-			if f, err := ws.ReadFrame(conn); err != nil || f.Header.OpCode == ws.OpClose {
+			if _, op, err := wsutil.ReadClientData(conn); err != nil || op == ws.OpClose {
 				return
 			}
 		}
@@ -111,11 +111,11 @@ func TestComesBack(t *testing.T) {
 		mu.Unlock()
 		accept(conn)
 		for {
-			f, err := ws.ReadFrame(conn)
-			if err != nil || f.Header.OpCode == ws.OpClose {
+			data, err := wsutil.ReadClientText(conn)
+			if err != nil {
 				return
 			}
-			text := string(ws.UnmaskFrameInPlace(f).Payload)
+			text := string(data)
 			if !strings.HasPrefix(text, `["sync",`) {
 				continue
 			}
