@@ -133,7 +133,7 @@ func (r *Report) Judge(b Bounds) bool {
 		r.Failed = append(r.Failed, "it was interrupted")
 	}
 	if r.ErrorCount > b.Errors {
-		r.Failed = append(r.Failed, fmt.Sprintf("%d errors, and %d are allowed (--max-errors)", r.ErrorCount, b.Errors))
+		r.Failed = append(r.Failed, fmt.Sprintf("errors are %d, and %d are allowed (--max-errors)", r.ErrorCount, b.Errors))
 	}
 	for _, x := range []struct {
 		what, flag string
@@ -174,7 +174,7 @@ const lateMs = 50
 func (r *Report) Write(out io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s, protocol %d: connected in %.1fs, under load for %.1fs\n\n", short(r.Server), r.Protocol, r.ConnectS, r.LoadS)
-	fmt.Fprintf(&text, "clients     %d of %d connected, %d at the end; %d connections lost, %d reconnects\n",
+	fmt.Fprintf(&text, "clients     %d of %d connected, %d at the end; connections lost: %d, reconnects: %d\n",
 		r.Clients.Connected, r.Clients.Asked, r.Clients.Left, r.Clients.Lost, r.Clients.Reconnects)
 	if a := &r.Actions; a.Sent+a.Unsent > 0 {
 		fmt.Fprintf(&text, "actions     %d sent (%.0f/s): %d processed, %d undone, %d without an outcome\n", a.Sent, a.PerSecond, a.Processed, a.Undone, a.Open)

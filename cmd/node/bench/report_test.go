@@ -29,7 +29,7 @@ func TestJudge(t *testing.T) {
 		failed []string
 	}{
 		{"within all bounds", nil, Bounds{9, 3 * time.Millisecond, 90 * time.Millisecond}, nil},
-		{"too many errors", nil, Bounds{Errors: 8}, []string{"9 errors, and 8 are allowed (--max-errors)"}},
+		{"too many errors", nil, Bounds{Errors: 8}, []string{"errors are 9, and 8 are allowed (--max-errors)"}},
 		{"slow outcomes and deliveries", nil, Bounds{9, 0, 69 * time.Millisecond}, []string{"outcomes is 70.0ms", "deliveries is 90.0ms"}},
 		{"slow deliveries", nil, Bounds{9, 0, 89 * time.Millisecond}, []string{"the p99 of deliveries is 90.0ms, and 89.0ms is allowed (--max-p99)"}},
 		{"slow connects", nil, Bounds{9, 2 * time.Millisecond, 0}, []string{"connecting is 3.00ms, and 2.00ms is allowed (--max-connect-p99)"}},
@@ -60,7 +60,7 @@ func TestReportForPeople(t *testing.T) {
 	}
 	const want = `ws://127.0.0.1:31337, protocol 5: connected in 1.0s, under load for 10.0s
 
-clients     9 of 10 connected, 8 at the end; 2 connections lost, 1 reconnects
+clients     9 of 10 connected, 8 at the end; connections lost: 2, reconnects: 1
 actions     100 sent (10/s): 95 processed, 4 undone, 1 without an outcome
 deliveries  800 (80/s), 2 twice, 3 lost
 
