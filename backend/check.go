@@ -15,6 +15,10 @@ type CheckAnswer struct {
 	Status int
 	// Array reports whether the body begins like the array of answers that a Logux library writes.
 	Array bool
+	// Markup reports whether it begins like HTML or XML, as what is no Logux library answers.
+	Markup bool
+	// WantsTLS reports whether it is the word of a server that speaks TLS where http:// was asked.
+	WantsTLS bool
 }
 
 // Check asks the back-end once whether it is there and accepts the secret, for an operator before a start: by a request of
@@ -45,5 +49,9 @@ func Check(ctx context.Context, c Config) (CheckAnswer, error) {
 	if err != nil && len(head) == 0 {
 		return CheckAnswer{}, fmt.Errorf("backend: checking: %w", err)
 	}
-	return CheckAnswer{Status: response.StatusCode, Array: bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("["))}, nil
+	head = bytes.TrimLeft(head, " \t\r\n")
+	return CheckAnswer{
+		Status: response.StatusCode, Array: bytes.HasPrefix(head, []byte("[")), Markup: bytes.HasPrefix(head, []byte("<")),
+		WantsTLS: bytes.Contains(head, []byte("HTTPS")) && response.StatusCode == http.StatusBadRequest,
+	}, nil
 }

@@ -38,7 +38,7 @@ type MembersConfig struct {
 	Log *zap.Logger
 
 	transport memberlist.NodeAwareTransport // for tests [the network]
-	tune      func(*memberlist.Config)      // for tests
+	tune      func(*memberlist.Config)      // for tests and CheckMember
 }
 
 // metaUrgent is the time between updates when something changed that others act on.

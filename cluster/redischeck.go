@@ -67,12 +67,49 @@ func (r *Redis) checkEach(try func(i int) error) error {
 				err = fmt.Errorf("%w: %w", ErrRefused, err)
 			}
 			if err != nil {
-				errs[i] = fmt.Errorf("cluster: trying Redis %s: %w", r.servers[i].name, err)
+				errs[i] = &RedisFault{Server: r.servers[i].name, Err: err}
 			}
 		})
 	}
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+// A RedisFault is why a Redis cannot be used. Check and CheckHandovers return one for each server that has it.
+type RedisFault struct {
+	Server string // without the password
+	Err    error
+}
+
+func (f *RedisFault) Error() string {
+	return fmt.Sprintf("cluster: trying Redis %s: %v", f.Server, f.Err)
+}
+
+func (f *RedisFault) Unwrap() error { return f.Err }
+
+// Answer is the word of the server, if it was one that ended the try.
+func (f *RedisFault) Answer() string {
+	if answer := redis.Error(nil); errors.As(f.Err, &answer) {
+		return answer.Error()
+	}
+	return ""
+}
+
+// NoRedis reports whether what answered speaks another protocol.
+func (f *RedisFault) NoRedis() bool { return strings.Contains(f.Err.Error(), "redis: can't parse") }
+
+// RedisFaults are the faults in an error of Check or CheckHandovers.
+func RedisFaults(err error) (faults []*RedisFault) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			faults = append(faults, RedisFaults(e)...)
+		}
+		return faults
+	}
+	if fault := (*RedisFault)(nil); errors.As(err, &fault) {
+		faults = append(faults, fault)
+	}
+	return faults
 }
 
 // refused reports whether err will be the same the next time: the word of a server about what it is asked, and not about

@@ -88,6 +88,8 @@ func TestJudgeBackend(t *testing.T) {
 	}{
 		{backend.CheckAnswer{Status: 200, Array: true}, "ok     back-end     URL answers and accepts the secret"},
 		{backend.CheckAnswer{Status: 200}, "warn   back-end     URL answers 200 but not with an array"},
+		{backend.CheckAnswer{Status: 200, Markup: true}, "wrong  back-end     URL answers 200 with a page for people, and not as a Logux library; mend"},
+		{backend.CheckAnswer{Status: 400, WantsTLS: true}, "wrong  back-end     URL answers 400: it wants TLS; write https://"},
 		{backend.CheckAnswer{Status: 301}, "wrong  back-end     URL answers 301, a redirect"},
 		{backend.CheckAnswer{Status: 400}, "warn   back-end     URL answers 400 to a request without commands"},
 		{backend.CheckAnswer{Status: 401}, "wrong  back-end     URL answers 401: it wants a name"},
@@ -126,8 +128,8 @@ func TestCheckBackendTLS(t *testing.T) {
 	byName := strings.Replace(back.URL, "127.0.0.1", "localhost", 1)
 	for _, c := range []struct{ url, ca, say string }{
 		{byName, cert, "ok     back-end     " + byName},
-		{byName, "", "unknown authority; set LOGUX_BACKEND_CA"},
-		{back.URL, cert, "cannot validate certificate for 127.0.0.1"},
+		{byName, "", "an authority that is not known here; set LOGUX_BACKEND_CA to"},
+		{back.URL, cert, "its certificate is for localhost, not for 127.0.0.1; let LOGUX_BACKEND have"},
 	} {
 		env := with("LOGUX_BACKEND", c.url, "LOGUX_BACKEND_CA", c.ca, "LOGUX_PORT", "0", "LOGUX_ADMIN_ADDR", "off")
 		if out, _, code := command(t, env, "", "check"); (code == exitOK) != strings.HasPrefix(c.say, "ok") || !strings.Contains(out, c.say) {

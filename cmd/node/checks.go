@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -90,11 +90,8 @@ func checkBackend(ctx context.Context, r *report, c *Config) {
 	at := c.Backend.Scheme + "://" + c.Backend.Host + c.Backend.Path // the rest may hold a key
 	answer, err := backend.Check(ctx, bc)
 	if err != nil {
-		mend := "start it, or mend LOGUX_BACKEND"
-		if certificate := (*tls.CertificateVerificationError)(nil); errors.As(err, &certificate) {
-			mend = "set LOGUX_BACKEND_CA to the authority that signed it, and let LOGUX_BACKEND have a name that is in it"
-		}
-		r.fail(what, at+" does not answer: "+networkReason(err), mend)
+		why := unreachable(err, "LOGUX_BACKEND", "LOGUX_BACKEND_CA", "http://", "https://")
+		r.fail(what, at+" does not answer: "+why.wrong, why.mend)
 		return
 	}
 	judgeBackend(r, at, answer)
@@ -108,6 +105,10 @@ func judgeBackend(r *report, at string, answer backend.CheckAnswer) {
 	switch status := answer.Status; {
 	case status >= 200 && status < 300 && answer.Array:
 		r.say(checkOK, what, at+" answers and accepts the secret")
+	case status >= 200 && status < 300 && answer.Markup:
+		r.fail(what, said+" with a page for people, and not as a Logux library", "mend the address or the path of LOGUX_BACKEND")
+	case status == http.StatusBadRequest && answer.WantsTLS:
+		r.fail(what, said+": it wants TLS", "write https:// for http:// in LOGUX_BACKEND")
 	case status >= 200 && status < 300:
 		r.say(checkWarn, what, said+" but not with an array; see that its path is that of the Logux library")
 	case status >= 300 && status < 400:
@@ -142,15 +143,42 @@ func checkRedis(ctx context.Context, r *report, c *Config) {
 		r.say(checkOK, "Redis", c.Redis.String()+" answers and allows what a node needs")
 		return
 	}
-	text := strings.NewReplacer("cluster: trying Redis ", "", cluster.ErrRefused.Error()+": ", "", "\n", ", and ").Replace(err.Error())
-	mend := "start it, or mend LOGUX_REDIS"
-	if errors.Is(err, cluster.ErrRefused) {
-		mend = "mend the user, the password, the certificate, or what the user may do (the README lists that)"
+	for _, fault := range cluster.RedisFaults(err) {
+		why := unreachable(fault.Err, "LOGUX_REDIS", "?ca= of LOGUX_REDIS", "redis://", "rediss://")
+		switch answer := fault.Answer(); {
+		case answer != "":
+			why = refusedByRedis(answer)
+		case fault.NoRedis():
+			why = diagnosis{"what answers there is no Redis", "mend the port in LOGUX_REDIS"}
+		}
+		r.fail("Redis", fault.Server+": "+why.wrong, why.mend)
 	}
-	r.fail("Redis", cut(text, 300), mend)
 }
 
-// checkPeers looks the names of LOGUX_JOIN up and connects to each address. That nobody answers is no fault: somebody
+// checkPeer connects to another node and asks it for a word of gossip. It returns how many nodes were reached.
+func checkPeer(ctx context.Context, r *report, c *Config, addr string) int {
+	const what = "peers"
+	if err := tryConnect(ctx, addr); err != nil {
+		r.say(checkWarn, what, addr+" does not answer: "+networkReason(err)+"; see that it runs and that firewalls let TCP and UDP through")
+		return 0
+	}
+	at, err := netip.ParseAddrPort(addr)
+	if err == nil {
+		err = cluster.CheckMember(ctx, cluster.MembersConfig{Cluster: c.Cluster, Keys: c.GossipKey, AllowPlain: true}, at)
+	}
+	if err != nil {
+		mend := "see that LOGUX_GOSSIP_KEY and LOGUX_CLUSTER are the same there, and that firewalls let UDP through"
+		if !errors.Is(err, cluster.ErrNoGossip) {
+			mend = networkReason(err)
+		}
+		r.fail(what, addr+" takes connections but no gossip of this node", mend)
+		return 1
+	}
+	r.say(checkOK, what, addr+" answers, by TCP and by UDP")
+	return 1
+}
+
+// checkPeers looks the names of LOGUX_JOIN up and asks each address. That nobody answers is no fault: somebody
 // has to be the first.
 func checkPeers(ctx context.Context, r *report, c *Config) {
 	if c.gossipAddr() == "" || len(c.Join) == 0 {
@@ -170,12 +198,7 @@ func checkPeers(ctx context.Context, r *report, c *Config) {
 			if own[addr] || addr == c.gossipAddr() || addr == c.gossipAdvertise() {
 				continue
 			}
-			if err := tryConnect(ctx, addr); err != nil {
-				r.say(checkWarn, "peers", addr+" does not answer: "+networkReason(err)+"; see that it runs and that firewalls let TCP and UDP through")
-				continue
-			}
-			reached++
-			r.say(checkOK, "peers", addr+" answers by TCP (UDP is not tried)")
+			reached += checkPeer(ctx, r, c, addr)
 		}
 	}
 	if reached == 0 {

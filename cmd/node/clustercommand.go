@@ -117,7 +117,7 @@ func (d *clusterDisconnectCommand) Run(p *process) error {
 	if err := json.Unmarshal(answer, &said); err != nil || said.Closed == nil {
 		return notANode(base)
 	}
-	_, err = fmt.Fprintf(p.Stdout, "Closed %s of the node asked; the other nodes were told\n", count(*said.Closed, "connection"))
+	_, err = fmt.Fprintf(p.Stdout, "Closed %s of the node asked; the other nodes were told to close theirs\n", count(*said.Closed, "connection"))
 	return err
 }
 

@@ -72,7 +72,7 @@ func TestDisconnectCommand(t *testing.T) {
 	addr := adminOf(t, pages)
 	for _, args := range [][]string{{"--user", "10"}, {"--client", "10:uuid"}} {
 		out, errs, code := command(t, nil, "", append([]string{"cluster", "disconnect", "--admin", addr}, args...)...)
-		if code != exitOK || out != "Closed 3 connections of the node asked; the other nodes were told\n" || errs != "" {
+		if code != exitOK || out != "Closed 3 connections of the node asked; the other nodes were told to close theirs\n" || errs != "" {
 			t.Errorf("%v: %d %q %q", args, code, out, errs)
 		}
 	}

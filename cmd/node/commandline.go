@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -20,11 +21,14 @@ To begin:
 
 Without a command it runs the proxy. The commands, each with a --help of its own:
 
-  check      Try settings, back-end, Redis and other nodes before a start.
-  cluster    Show all nodes; drain one; disconnect a user.
-  health     Ask the node here whether it lives, for a container's health check.
-  send       Send one action to clients.
-  version    Print the version.
+  bench       Load any Logux server with many clients, and measure it.
+  check       Try settings, back-end, Redis and other nodes before a start.
+  cluster     Show all nodes; drain one; disconnect a user.
+  completion  Print a script that lets a shell complete commands and flags.
+  health      Ask the node here whether it lives, for a container's health check.
+  man         Print the manual page, which holds all helps.
+  send        Send one action to clients.
+  version     Print the version.
 
 Every flag is also an environment variable (--backend-hold is LOGUX_BACKEND_HOLD),
 and may stand in a file .env in the working directory. Flags win over variables,
@@ -37,11 +41,15 @@ type commandLine struct {
 	Help helpFlag `help:"Show this help."`
 
 	Run           runCommand           `cmd:"" default:"withargs"`
+	Bench         benchCommand         `cmd:"" help:"Load any Logux server with many clients, and measure it."`
 	Check         checkCommand         `cmd:"" help:"Try settings, back-end, Redis and other nodes before a start."`
 	Cluster       clusterCommand       `cmd:"" help:"Show all nodes; drain one; disconnect a user."`
+	Completion    completionCommand    `cmd:"" help:"Print a script that lets a shell complete commands and flags."`
 	Health        healthCommand        `cmd:"" help:"Ask the node of this machine whether it lives."`
+	Man           manCommand           `cmd:"" help:"Print the manual page, which holds all helps."`
 	Send          sendCommand          `cmd:"" help:"Send one action to clients, as the back-end does."`
 	Version       versionCommand       `cmd:"" help:"Print the version."`
+	CompleteWords completeWordsCommand `cmd:"" hidden:"" passthrough:"" help:"Tell a shell what a word may become."`
 	SettingsTable settingsTableCommand `cmd:"" hidden:"" help:"Print the README's table of settings."`
 }
 
@@ -107,6 +115,18 @@ var settingGroups = []kong.Group{
 	{Key: "operation", Title: "Operation:"},
 }
 
+var benchGroups = []kong.Group{
+	{Key: "load", Title: "Load:"},
+	{Key: "who", Title: "Clients and what they do:"},
+	{Key: "network", Title: "Way to the server:"},
+	{Key: "verdict", Title: "Verdict:"},
+}
+
+// isSetting reports whether a flag is a setting of the proxy, and none of a command's own.
+func isSetting(flag *kong.Flag) bool {
+	return flag.Group != nil && slices.ContainsFunc(settingGroups, func(g kong.Group) bool { return g.Key == flag.Group.Key })
+}
+
 // newParser returns a parser into line that takes what is not on the command line from env.
 func newParser(line *commandLine, env environment, stdout, stderr io.Writer) (*kong.Kong, error) {
 	options := append(valueMappers(),
@@ -114,11 +134,11 @@ func newParser(line *commandLine, env environment, stdout, stderr io.Writer) (*k
 		kong.NoDefaultHelp(),
 		kong.Help(printHelp),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}),
-		kong.ExplicitGroups(settingGroups),
+		kong.ExplicitGroups(slices.Concat(settingGroups, benchGroups)),
 		kong.Writers(stdout, stderr),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			if flag.Group == nil {
-				return nil, nil // no setting: a command's own
+			if !isSetting(flag) {
+				return nil, nil
 			}
 			if value, found := env[envName(flag.Name)]; found {
 				return value, nil

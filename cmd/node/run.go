@@ -28,8 +28,13 @@ func (r *runCommand) Run(p *process, ctx *kong.Context) error {
 
 // colored reports whether out is a terminal whose owner did not ask for plain text.
 func colored(out io.Writer, env environment) bool {
+	return env["NO_COLOR"] == "" && isTerminal(out, env)
+}
+
+// isTerminal reports whether out is a terminal that a line can be written over on.
+func isTerminal(out io.Writer, env environment) bool {
 	file, isFile := out.(*os.File)
-	if !isFile || env["NO_COLOR"] != "" || env["TERM"] == "dumb" {
+	if !isFile || env["TERM"] == "dumb" {
 		return false
 	}
 	info, err := file.Stat()

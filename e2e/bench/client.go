@@ -10,7 +10,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
-	"logux-proxy/e2e/frame"
+	"logux-proxy/cmd/node/bench/frame"
 )
 
 // A client is one connection that behaves like a real Logux client: it authenticates, subscribes
@@ -131,18 +131,22 @@ func (f *fleet) consume(i int, c *client, data []byte) (rest []byte) {
 	// All answers to what arrived in one read leave in one write.
 	f.out = f.out[:0]
 	for c.fd >= 0 {
-		op, payload, size := frame.Next(data)
+		got, size, err := frame.Next(data)
+		if err != nil {
+			f.lose(c, "the server in state %d: %v", c.state, err)
+			return nil
+		}
 		if size == 0 {
 			break
 		}
 		data = data[size:]
-		switch op {
+		switch got.Op {
 		case ws.OpText:
-			f.receive(i, c, payload)
+			f.receive(i, c, got.Payload)
 		case ws.OpPing:
-			f.out = frame.Append(f.out, ws.OpPong, payload)
+			f.out = frame.Append(f.out, ws.OpPong, got.Payload)
 		case ws.OpClose:
-			code, reason := ws.ParseCloseFrameData(payload)
+			code, reason := ws.ParseCloseFrameData(got.Payload)
 			f.lose(c, "the server closed the connection in state %d: %d %s", c.state, code, reason)
 			return nil
 		}
@@ -203,7 +207,7 @@ func (f *fleet) receiveActions(c *client, actions []byte) {
 		case c.state == subscribing:
 			f.becomeReady(c)
 		case c.busy:
-			f.trips.add(at - c.since)
+			f.trips.Add(at - c.since)
 			f.extra += n - 1
 			c.busy = false
 			if f.acting {
@@ -254,7 +258,7 @@ func (f *fleet) becomeReady(c *client) {
 	c.state = ready
 	f.connecting--
 	f.connected++
-	f.ready.add(now() - c.since)
+	f.ready.Add(now() - c.since)
 	if c.channel >= 0 {
 		f.tally.channels[c.channel].subscribers++
 	}

@@ -69,7 +69,7 @@ func TestTallyOfTwoSides(t *testing.T) {
 	m := got.publish(0, 100)
 	got.deliver(0, &near, m, 150)
 	got.deliver(0, &far, m, 1100)
-	if got.sides[0].n != 1 || got.sides[0].max != 50 || got.sides[1].n != 1 || got.sides[1].max != 1000 || got.latency.n != 2 {
-		t.Errorf("%d and %d deliveries, %d and %d ns at most", got.sides[0].n, got.sides[1].n, got.sides[0].max, got.sides[1].max)
+	if got.sides[0].N != 1 || got.sides[0].Max != 50 || got.sides[1].N != 1 || got.sides[1].Max != 1000 || got.latency.N != 2 {
+		t.Errorf("%d and %d deliveries, %d and %d ns at most", got.sides[0].N, got.sides[1].N, got.sides[0].Max, got.sides[1].Max)
 	}
 }

@@ -186,7 +186,7 @@ func clusterLatency(b *bench, m *measurement) {
 		m.addLatency("same_node", same)
 		m.addLatency("other_node", other)
 		for _, p := range []float64{50, 99} {
-			m.add(fmt.Sprintf("added_p%.0f_ms", p), milliseconds(other.percentile(p)-same.percentile(p)))
+			m.add(fmt.Sprintf("added_p%.0f_ms", p), milliseconds(other.Percentile(p)-same.Percentile(p)))
 			m.ratio(fmt.Sprintf("other_to_same_p%.0f", p), fmt.Sprintf("other_node_p%.0f_ms", p), fmt.Sprintf("same_node_p%.0f_ms", p))
 		}
 		return nil
@@ -271,7 +271,7 @@ func (b *bench) actFor(f *fleet, c *cluster, d time.Duration) (n float64, u usag
 	if err != nil {
 		return 0, u, err
 	}
-	trips := f.trips.n
+	trips := f.trips.N
 	f.startActing()
 	f.run(d, b.stopped)
 	f.acting = false
@@ -280,7 +280,7 @@ func (b *bench) actFor(f *fleet, c *cluster, d time.Duration) (n float64, u usag
 	if err == nil && f.busy() > 0 && !b.stopped() {
 		err = fmt.Errorf("%d actions have no outcome", f.busy())
 	}
-	return float64(f.trips.n - trips), after.since(before), err
+	return float64(f.trips.N - trips), after.since(before), err
 }
 
 // clusterInterest: the same load with the same subscribers on two nodes, while nodes are added where nobody listens.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"logux-proxy/cmd/node/bench/latency"
 )
 
 var epoch = time.Now()
@@ -31,8 +33,8 @@ type fleet struct {
 	clients []client
 	control *control
 	tally   *tally
-	ready   histogram // from the first SYN to the end of the subscription
-	trips   histogram // from an action to its logux/processed
+	ready   latency.Histogram // from the first SYN to the end of the subscription
+	trips   latency.Histogram // from an action to its logux/processed
 
 	// How many clients are in which state, and what went wrong.
 	opened     int // next client to connect

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"logux-proxy/cmd/node/bench/latency"
 )
 
 // A result is what one scenario measured on one server.
@@ -24,10 +26,10 @@ type row struct {
 
 func (r *result) add(name string, value float64) { r.rows = append(r.rows, row{name, value}) }
 
-func (r *result) addLatency(prefix string, h *histogram) {
-	r.add(prefix+"_p50_ms", milliseconds(h.percentile(50)))
-	r.add(prefix+"_p99_ms", milliseconds(h.percentile(99)))
-	r.add(prefix+"_max_ms", milliseconds(time.Duration(h.max)))
+func (r *result) addLatency(prefix string, h *latency.Histogram) {
+	r.add(prefix+"_p50_ms", milliseconds(h.Percentile(50)))
+	r.add(prefix+"_p99_ms", milliseconds(h.Percentile(99)))
+	r.add(prefix+"_max_ms", milliseconds(time.Duration(h.Max)))
 }
 
 // count adds a figure that has to be 0.

@@ -210,9 +210,9 @@ func roundTrip(b *bench, m *measurement) {
 	took := seconds(now() - start)
 	cpu = m.server.process.cpu() - cpu
 	profiled()
-	m.add("actions_per_s", float64(f.trips.n)/took)
+	m.add("actions_per_s", float64(f.trips.N)/took)
 	m.addLatency("action", &f.trips)
-	m.addPer("cpu_s_per_million_actions", cpu, float64(f.trips.n)/1e6)
+	m.addPer("cpu_s_per_million_actions", cpu, float64(f.trips.N)/1e6)
 	if commands = m.stub.commands.Load() - commands; commands > 0 {
 		m.add("backend_requests_per_action", float64(m.stub.requests.Load()-requests)/float64(commands))
 	}

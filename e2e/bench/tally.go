@@ -1,5 +1,7 @@
 package main
 
+import "logux-proxy/cmd/node/bench/latency"
+
 // A tally knows what was published and what arrived. Every delivery is counted: each subscriber
 // has to get each publication of its channel once.
 type tally struct {
@@ -12,8 +14,8 @@ type tally struct {
 	duplicated int64
 	wrong      int64 // of another channel
 	overtaken  int64 // deliveries before one that was published earlier
-	latency    histogram
-	sides      [2]histogram // latency of those on the node that was published through, and of all others
+	latency    latency.Histogram
+	sides      [2]latency.Histogram // latency of those on the node that was published through, and of all others
 }
 
 type publication struct {
@@ -74,8 +76,8 @@ func (t *tally) deliver(channel int, p *place, m mark, at int64) {
 	}
 	t.delivered++
 	pub := &t.publications[m.publication]
-	t.latency.add(at - pub.at)
-	t.sides[p.side].add(at - pub.at)
+	t.latency.Add(at - pub.at)
+	t.sides[p.side].Add(at - pub.at)
 	if pub.left--; pub.left == 0 {
 		t.open--
 	}
@@ -100,5 +102,5 @@ func (t *tally) finish(channel int, p *place) {
 // restart forgets the latencies and counts of deliveries, for the next measure with the same subscribers.
 func (t *tally) restart() {
 	t.delivered = 0
-	t.latency, t.sides = histogram{}, [2]histogram{}
+	t.latency, t.sides = latency.Histogram{}, [2]latency.Histogram{}
 }

@@ -72,7 +72,7 @@ func TestTallyOfSeveralSubscribers(t *testing.T) {
 	got.deliver(0, &two, first, 1300)
 	got.finish(0, &one)
 	got.finish(0, &two)
-	if got.open != 0 || got.lost != 0 || got.duplicated != 0 || got.delivered != 4 || got.latency.max != 1200 {
-		t.Errorf("%d open, %d lost, %d duplicated, %d delivered, %d at most", got.open, got.lost, got.duplicated, got.delivered, got.latency.max)
+	if got.open != 0 || got.lost != 0 || got.duplicated != 0 || got.delivered != 4 || got.latency.Max != 1200 {
+		t.Errorf("%d open, %d lost, %d duplicated, %d delivered, %d at most", got.open, got.lost, got.duplicated, got.delivered, got.latency.Max)
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"logux-proxy/e2e/frame"
+	"logux-proxy/cmd/node/bench/frame"
 	"logux-proxy/e2e/history"
 )
 
@@ -213,12 +213,17 @@ func (c *Client) consume(conn net.Conn, name string, data []byte) (rest []byte, 
 	defer c.mu.Unlock()
 	var out []byte
 	for {
-		op, payload, size := frame.Next(data)
+		got, size, err := frame.Next(data)
+		if err != nil {
+			c.crowd.fail("%s: %v", c.ID, err)
+			return nil, false
+		}
 		if size == 0 {
 			break
 		}
 		data = data[size:]
-		switch op {
+		payload := got.Payload
+		switch got.Op {
 		case ws.OpText:
 			out = c.receiveLocked(conn, name, payload, out)
 		case ws.OpPing:

@@ -1,4 +1,4 @@
-package main
+package latency
 
 import (
 	"math/rand/v2"
@@ -10,22 +10,22 @@ import (
 func TestHistogram(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
-		var h histogram
+		var h Histogram
 		values := make([]int64, 1+random.IntN(2000))
 		for i := range values {
 			values[i] = random.Int64N(1 << (1 + random.IntN(40)))
-			h.add(values[i])
+			h.Add(values[i])
 		}
 		slices.Sort(values)
 		for _, p := range []float64{0, 1, 50, 99, 99.9} {
 			exact := values[int(p/100*float64(len(values)))]
-			got := int64(h.percentile(p))
+			got := int64(h.Percentile(p))
 			if got < exact || got > exact+exact/32 {
 				t.Fatalf("%v%% of %d values is %d, want %d or up to 1/32 more", p, len(values), got, exact)
 			}
 		}
-		if h.max != values[len(values)-1] || h.percentile(100) != time.Duration(h.max) {
-			t.Fatalf("the largest is %d, %v; want %d", h.max, h.percentile(100), values[len(values)-1])
+		if h.Max != values[len(values)-1] || h.Percentile(100) != time.Duration(h.Max) {
+			t.Fatalf("the largest is %d, %v; want %d", h.Max, h.Percentile(100), values[len(values)-1])
 		}
 	}
 }
