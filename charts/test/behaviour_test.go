@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -138,6 +140,18 @@ func TestDrainTimes(t *testing.T) {
 		hpa := find[autoscalingv2.HorizontalPodAutoscaler](t, files, "HorizontalPodAutoscaler", "shop-logux-proxy")
 		if got := hpa.Spec.Behavior.ScaleDown.Policies[0]; got.Value != 1 || int64(got.PeriodSeconds) != c.pod {
 			t.Errorf("%s: in by %d pods each %d s, want 1 each %d s", c.drain, got.Value, got.PeriodSeconds, c.pod)
+		}
+	}
+}
+
+// An ALB takes up to an hour for a target that goes.
+func TestLoadBalancerDelay(t *testing.T) {
+	for drain, want := range map[string]string{`{}`: "47", `{time: 1h}`: "3600"} {
+		files := mustRender(t, readValues(t, fixed, `{ingress: {enabled: true, controller: alb}, drain: `+drain+`}`))
+		ingress := find[networkingv1.Ingress](t, files, "Ingress", "shop-logux-proxy")
+		got := ingress.Annotations["alb.ingress.kubernetes.io/target-group-attributes"]
+		if !strings.HasPrefix(got, "deregistration_delay.timeout_seconds="+want+",") {
+			t.Errorf("%s: %s, want %s s", drain, got, want)
 		}
 	}
 }
