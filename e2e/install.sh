@@ -4,14 +4,15 @@
 #   e2e/install.sh demo   the npm packages of the demo page; Redis from Debian's packages, where that needs no password
 #   e2e/install.sh test   the same; Redis, Chromium, PHP, Python and Ruby from Debian's packages
 #   e2e/install.sh rehearsal   Redis and HAProxy from Debian's packages
+#   e2e/install.sh chart   Redis from Debian's packages
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 case "${1-}" in
-  demo | test | rehearsal) ;;
-  *) die "usage: $0 demo|test|rehearsal" ;;
+  demo | test | rehearsal | chart) ;;
+  *) die "usage: $0 demo|test|rehearsal|chart" ;;
 esac
 
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
@@ -21,10 +22,10 @@ debian() { # packages…
   $sudo apt-get update -q >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@" >&2
 }
 
-if [ "$1" = rehearsal ]; then
+if [ "$1" = rehearsal ] || [ "$1" = chart ]; then
   missing=
   command -v redis-server >/dev/null || missing="$missing redis-server"
-  PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+  [ "$1" = chart ] || PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
   if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # words on purpose
     debian $missing || die "please install:$missing"
