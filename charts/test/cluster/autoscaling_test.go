@@ -68,7 +68,8 @@ func (p *plane) testAutoscaling(t *testing.T) {
 
 	clients.set(many)
 	rise := l.say("%d clients", many)
-	await(t, "twice the pods", patience+lookPeriod, func() error { return l.settled(4, many) })
+	await(t, "twice the pods", patience+lookPeriod, func() error { return l.have(4) })
+	await(t, "all clients", time.Minute, func() error { return l.settled(4, many) })
 
 	clients.set(few)
 	fall := l.say("%d clients", few)
@@ -215,12 +216,20 @@ func (l *timeline) between(from, to time.Time) []step {
 	return slices.DeleteFunc(slices.Clone(l.steps), func(s step) bool { return s.at.Before(from) || s.at.After(to) })
 }
 
-// settled says what is missing until so many pods have all the clients.
-func (l *timeline) settled(pods, clients int) error {
+// have says what is missing until there are so many pods, and are to be.
+func (l *timeline) have(pods int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if wanted := l.steps; len(wanted) == 0 || wanted[len(wanted)-1].pods != pods || l.ready != pods {
 		return fmt.Errorf("%d pods are ready of %v", l.ready, wanted)
+	}
+	return nil
+}
+
+// settled says what is missing until so many pods have all the clients.
+func (l *timeline) settled(pods, clients int) error {
+	if err := l.have(pods); err != nil {
+		return err
 	}
 	if n := len(l.s.addresses()); n != pods || l.clients.connected.Load() != int64(clients) {
 		return fmt.Errorf("%d clients are connected to %d pods", l.clients.connected.Load(), n)

@@ -36,6 +36,7 @@ func (p *plane) testLife(t *testing.T) {
 
 	least := r.watchAvailable(t)
 	r.must(t, "upgrade", append(fixed, "--set", "settings.LOGUX_BACKEND_HOLD=90s")...)
+	r.isReady(t)
 	changed := r.pods(t)
 	r.replaced(t, first, changed)
 	if got := r.variable(t, "LOGUX_BACKEND_HOLD"); got != "90s" {
@@ -72,6 +73,7 @@ func (p *plane) testLife(t *testing.T) {
 	t.Log("an upgrade whose pods are refused: the old ones stay")
 
 	r.must(t, "rollback", "1", "--wait", "--timeout=2m")
+	r.isReady(t) // helm does not wait until the last old pod has gone
 	back := r.pods(t)
 	r.replaced(t, changed, back)
 	if got := r.variable(t, "LOGUX_BACKEND_HOLD"); got != "" {

@@ -54,6 +54,7 @@ func startPlane(t *testing.T) *plane {
 	for name, args := range map[string][]string{
 		"kube-controller-manager": {
 			"--service-account-private-key-file=" + p.pki.path("tokens.key"), "--root-ca-file=" + p.pki.path("ca.crt"), "--use-service-account-credentials",
+			"--node-monitor-grace-period=1h", // nobody sends a machine's heartbeats
 			// Autoscaling looks more often than each 15 s.
 			"--horizontal-pod-autoscaler-sync-period=" + lookPeriod.String(),
 		},
@@ -89,6 +90,7 @@ func (p *plane) startServer(t *testing.T) string {
 		"--requestheader-client-ca-file="+p.pki.path("ca.crt"), "--requestheader-allowed-names=aggregator", "--requestheader-username-headers=X-Remote-User",
 		"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file="+p.pki.path("aggregator.crt"), "--proxy-client-key-file="+p.pki.path("aggregator.key"),
+		"--feature-gates=WatchList=false", // Debian's etcd is too old for it, and clients would try again and again
 		"--endpoint-reconciler-type=none") // a loopback address may not be in an EndpointSlice
 	address := "https://127.0.0.1:" + port
 	write(t, p.kubeconfig, fmt.Sprintf(`apiVersion: v1
