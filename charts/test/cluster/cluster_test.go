@@ -13,7 +13,7 @@ var (
 	chart   = flag.String("chart", "../../logux-proxy", "the chart")
 )
 
-// One control plane for all, since each takes a while and 600 MB.
+// One control plane for all, since each takes a while and 700 MB.
 func TestCluster(t *testing.T) {
 	p := startPlane(t)
 	t.Run("values", p.testValues)

@@ -46,6 +46,7 @@ func startPlane(t *testing.T) *plane {
 	}
 	dir := t.TempDir()
 	p := &plane{dir: dir, pki: newAuthority(t, dir), kubeconfig: filepath.Join(dir, "kubeconfig")}
+	write(t, filepath.Join(dir, "always.yaml"), always)
 	p.pki.issue(t, "apiserver", "kubernetes.default.svc")
 	p.pki.issue(t, "aggregator")
 	p.pki.issueTokens(t)

@@ -25,8 +25,8 @@ type release struct {
 	values          string // a file, or ""
 }
 
-// always is what every release is given on top of its values.
-var always = []string{"--set", "backend.url=http://app.shop.svc:3000/logux"}
+// always is what every release is given; its values win.
+const always = `backend: {url: "http://app.shop.svc:3000/logux"}`
 
 // run runs one of the programs, and returns what it wrote.
 func (p *plane) run(t *testing.T, input, name string, args ...string) (string, error) {
@@ -46,7 +46,7 @@ func (r *release) helm(t *testing.T, verb string, args ...string) (string, error
 	t.Helper()
 	all := []string{verb, r.name, "--namespace=" + r.namespace}
 	if slices.Contains([]string{"install", "upgrade", "template"}, verb) {
-		all = append([]string{verb, r.name, *chart, "--namespace=" + r.namespace}, always...)
+		all = []string{verb, r.name, *chart, "--namespace=" + r.namespace, "--values=" + filepath.Join(r.dir, "always.yaml")}
 		if r.values != "" {
 			all = append(all, "--values="+r.values)
 		}
