@@ -6,7 +6,7 @@ RELEASE := $(shell git describe --tags --always --dirty 2>/dev/null)
 IMAGE ?= logux-proxy:latest
 
 .DEFAULT_GOAL := build
-.PHONY: build test install unit race sim fuzz bench lint readme e2e demo faults deploy rehearsal dashboard chart chart-docs image image-test ci clean
+.PHONY: build test install unit race sim fuzz bench lint readme e2e demo faults deploy rehearsal dashboard chart chart-docs chart-test image image-test ci clean
 
 build: ## bin/logux-proxy, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o bin/logux-proxy ./cmd/node
@@ -57,6 +57,10 @@ readme: ## write the settings of the README and docs/metrics.md again
 
 chart: build ## the Helm chart: golden files, types of Kubernetes, Pod Security, alerts
 	.ci/promtool && cd charts/test && go vet ./... && go test -count=1 ./...
+
+chart-test: build ## the chart in a real Kubernetes control plane: life of a release, budgets, autoscaling; some minutes, the first time thirty
+	e2e/install.sh chart && bin=$$(.ci/kubernetes) && cd charts/test && go vet -tags cluster ./cluster && \
+		go test -tags cluster -count=1 -timeout 30m -v ./cluster -args -bin "$$bin" -program "$(CURDIR)/bin/logux-proxy"
 
 chart-docs: ## write the chart's README table and golden files again
 	cd charts/test && go test -count=1 -run 'TestReadme|TestGolden' . -update

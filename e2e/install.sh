@@ -5,14 +5,15 @@
 #   e2e/install.sh test   the same; Redis, Chromium, PHP, Python with Django, and Ruby with Puma from Debian's packages
 #   e2e/install.sh rehearsal   Redis and HAProxy from Debian's packages
 #   e2e/install.sh dashboard   Redis and Prometheus from Debian's packages
+#   e2e/install.sh chart   Redis from Debian's packages
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 case "${1-}" in
-  demo | test | rehearsal | dashboard) ;;
-  *) die "usage: $0 demo|test|rehearsal|dashboard" ;;
+  demo | test | rehearsal | dashboard | chart) ;;
+  *) die "usage: $0 demo|test|rehearsal|dashboard|chart" ;;
 esac
 
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
@@ -22,20 +23,19 @@ debian() { # packages…
   $sudo apt-get update -q >&2 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@" >&2
 }
 
-if [ "$1" = rehearsal ] || [ "$1" = dashboard ]; then
+case "$1" in rehearsal | dashboard | chart)
   missing=
   command -v redis-server >/dev/null || missing="$missing redis-server"
-  if [ "$1" = dashboard ]; then
-    command -v prometheus >/dev/null || missing="$missing prometheus"
-  else
-    PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
-  fi
+  case "$1" in
+    dashboard) command -v prometheus >/dev/null || missing="$missing prometheus" ;;
+    rehearsal) PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy" ;;
+  esac
   if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # words on purpose
     debian $missing || die "please install:$missing"
   fi
   exit
-fi
+esac
 
 command -v node >/dev/null || die "Node.js 20 or newer is needed: https://nodejs.org"
 command -v npm >/dev/null || die "npm is needed; it comes with Node.js"

@@ -5,16 +5,20 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
 
@@ -25,9 +29,10 @@ func newStored(objects ...runtime.Object) stored {
 	return stored{fake.NewSimpleDynamicClient(scheme.Scheme, objects...)}
 }
 
-// GetClientFor implements engine.ClientProvider for Secrets, the only kind that the chart looks up.
+// GetClientFor implements engine.ClientProvider for the kinds that the chart looks up.
 func (s stored) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
-	return s.client.Resource(schema.GroupVersionResource{Version: apiVersion, Resource: "secrets"}), true, nil
+	version, err := schema.ParseGroupVersion(apiVersion)
+	return s.client.Resource(version.WithResource(strings.ToLower(kind) + "s")), true, err
 }
 
 const made = `
@@ -70,6 +75,44 @@ func TestMadeSecretsAreKept(t *testing.T) {
 	}
 	if third := find[corev1.Secret](t, another, "Secret", "shop-logux-proxy"); string(third.Data["gossip-key"]) == string(first.Data["gossip-key"]) {
 		t.Error("two installations have the same key")
+	}
+}
+
+// With autoscaling no number of pods is written down, except where one was before: if it went, Kubernetes would make it 1.
+func TestReplicasWithAutoscaling(t *testing.T) {
+	const scaled = `{redis: {hosts: [r]}, autoscaling: {enabled: true}}`
+	upgrade := func(live *appsv1.Deployment, values string) *appsv1.Deployment {
+		objects := newStored()
+		if live != nil {
+			live.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}
+			objects = newStored(live)
+		}
+		files, err := render(t, cluster{lookup: objects}, readValues(t, fixed, values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return deployment(t, files)
+	}
+	born := upgrade(nil, scaled)
+	born.Spec.Replicas = ptr.To[int32](7) // by the autoscaler
+	for i := range 2 {
+		if got := upgrade(born, scaled).Spec.Replicas; got != nil {
+			t.Errorf("upgrade %d goes to %d pods", i, *got)
+		}
+	}
+	live := upgrade(nil, `{redis: {hosts: [r]}, replicas: 5}`)
+	if none := upgrade(nil, `replicas: 0`).Spec.Replicas; none == nil || *none != 0 {
+		t.Errorf("no pods become %d", ptr.Deref(none, -1))
+	}
+	for i, running := range []int32{5, 8, 3} {
+		live.Spec.Replicas = ptr.To(running)
+		live = upgrade(live, scaled)
+		if got := live.Spec.Replicas; got == nil || *got != running {
+			t.Errorf("upgrade %d goes to %d pods, want %d", i, ptr.Deref(got, -1), running)
+		}
+	}
+	if got := upgrade(live, `{redis: {hosts: [r]}, replicas: 4}`).Spec.Replicas; *got != 4 {
+		t.Errorf("without autoscaling there are %d pods, want 4", *got)
 	}
 }
 
@@ -138,6 +181,18 @@ func TestDrainTimes(t *testing.T) {
 		hpa := find[autoscalingv2.HorizontalPodAutoscaler](t, files, "HorizontalPodAutoscaler", "shop-logux-proxy")
 		if got := hpa.Spec.Behavior.ScaleDown.Policies[0]; got.Value != 1 || int64(got.PeriodSeconds) != c.pod {
 			t.Errorf("%s: in by %d pods each %d s, want 1 each %d s", c.drain, got.Value, got.PeriodSeconds, c.pod)
+		}
+	}
+}
+
+// An ALB takes up to an hour for a target that goes.
+func TestLoadBalancerDelay(t *testing.T) {
+	for drain, want := range map[string]string{`{}`: "47", `{time: 1h}`: "3600"} {
+		files := mustRender(t, readValues(t, fixed, `{ingress: {enabled: true, controller: alb}, drain: `+drain+`}`))
+		ingress := find[networkingv1.Ingress](t, files, "Ingress", "shop-logux-proxy")
+		got := ingress.Annotations["alb.ingress.kubernetes.io/target-group-attributes"]
+		if !strings.HasPrefix(got, "deregistration_delay.timeout_seconds="+want+",") {
+			t.Errorf("%s: %s, want %s s", drain, got, want)
 		}
 	}
 }

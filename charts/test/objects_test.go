@@ -1,41 +1,62 @@
 package charttest
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	kjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
+
+	"logux-proxy/charts/test/crd"
 )
 
-// foreign are kinds of other projects, whose types are not at hand.
-var foreign = []string{"HTTPRoute", "ScaledObject", "ServiceMonitor", "PodMonitor", "PrometheusRule"}
+// foreign are the kinds of other projects.
+var foreign = sync.OnceValues(func() (*crd.Validator, error) {
+	definitions, err := crd.Load(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return crd.NewValidator(definitions)
+})
 
-// decode reads an object into its type, and refuses fields that the type has not.
+// decode reads an object into its type, and refuses fields that the type has not. Objects of other projects' kinds, which have
+// none here, are checked by their definition: what it does not allow is refused, and nil is returned.
 func decode(t *testing.T, text string) runtime.Object {
 	t.Helper()
-	var meta metav1.TypeMeta
-	if err := yaml.Unmarshal([]byte(text), &meta); err != nil {
-		t.Fatalf("%v in:\n%s", err, text)
+	validator, err := foreign()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, kind := range foreign {
-		if meta.Kind == kind {
-			return nil
-		}
-	}
-	strict := kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{Yaml: true, Strict: true})
-	object, _, err := strict.Decode([]byte(text), nil, nil)
+	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
-	return object
+	var object unstructured.Unstructured
+	if err := object.UnmarshalJSON(asJSON); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	if id := object.GroupVersionKind(); validator.Knows(id) {
+		if err := validator.Validate(t.Context(), id, object.Object); err != nil {
+			t.Fatalf("%v in:\n%s", err, text)
+		}
+		return nil
+	}
+	strict := kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{Yaml: true, Strict: true})
+	typed, _, err := strict.Decode([]byte(text), nil, nil)
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	return typed
 }
 
 // podOf is what the object runs, if it runs something.

@@ -58,6 +58,9 @@
 {{- fail "autoscaling.keda.serverAddress is not set: KEDA asks Prometheus there" -}}
 {{- end -}}
 {{- end -}}
+{{- if $v.podDisruptionBudget.enabled -}}
+{{- include "logux-proxy.check.disruptions" . -}}
+{{- end -}}
 {{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor and metrics.podMonitor are both enabled: every metric would come twice" -}}
 {{- end -}}
@@ -73,5 +76,24 @@
 {{- fail (printf "ports.%s and ports.%s are the same" (get $ports (toString $port)) $name) -}}
 {{- end -}}
 {{- $_ := set $ports (toString $port) $name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A budget that never lets a pod go keeps every machine with one from being emptied. Kubernetes rounds percents up. */}}
+{{- define "logux-proxy.check.disruptions" -}}
+{{- $p := .Values.podDisruptionBudget -}}
+{{- $pods := max 1 (ternary .Values.autoscaling.minReplicas (include "logux-proxy.replicas" .) .Values.autoscaling.enabled | int) -}}
+{{- if kindIs "invalid" $p.minAvailable -}}
+{{- if not (int (toString $p.maxUnavailable | trimSuffix "%")) -}}
+{{- fail "podDisruptionBudget.maxUnavailable lets no pod go, so no machine could be emptied: make it 1, or set podDisruptionBudget.enabled to false" -}}
+{{- end -}}
+{{- else -}}
+{{- $stay := $p.minAvailable -}}
+{{- if kindIs "string" $stay -}}
+{{- $stay = divf (mulf (trimSuffix "%" $stay | float64) $pods) 100.0 | ceil -}}
+{{- end -}}
+{{- if ge (int $stay) (int $pods) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable is %v, and of %d pod(s) none could go, so no machine could be emptied: make it less, or null" $p.minAvailable (int $pods)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -41,7 +41,7 @@ traefik.ingress.kubernetes.io/router.tls: "true"
 alb.ingress.kubernetes.io/target-type: ip
 alb.ingress.kubernetes.io/backend-protocol: {{ ternary "HTTPS" "HTTP" $tls }}
 alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds=3600
-alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ include "logux-proxy.graceSeconds" . }},load_balancing.algorithm.type=least_outstanding_requests
+alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ min 3600 (include "logux-proxy.graceSeconds" . | int) }},load_balancing.algorithm.type=least_outstanding_requests
 alb.ingress.kubernetes.io/healthcheck-path: /health
 alb.ingress.kubernetes.io/healthcheck-interval-seconds: "5"
 alb.ingress.kubernetes.io/healthcheck-timeout-seconds: "2"

@@ -20,6 +20,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: proxy
 {{- end -}}
 
+{{/* Labels of the pod of helm test. */}}
+{{- define "logux-proxy.testLabels" -}}
+app.kubernetes.io/name: {{ include "logux-proxy.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
 {{/* Metadata of an object. Call with (dict "root" $ "suffix" "-x" "component" "x" "labels" dict "annotations" dict). */}}
 {{- define "logux-proxy.metadata" -}}
 {{- $labels := mergeOverwrite (dict
