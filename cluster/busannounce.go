@@ -10,8 +10,8 @@ import (
 
 // Announce publishes e, which has exactly one topic, and calls done once with how many other servers Redis handed it to:
 // all those that have joined the topic, and those that have left it and whose subscription lingers. It is -1 when that
-// is not known: while a connection to Redis is not whole, this server's or that of another one that the mesh knows; when
-// Redis does not take e at once, or may not be asked how many listen (PUBSUB NUMSUB); when e cannot
+// is not known: while a connection to Redis is not whole or was not a moment ago, or that of another server that the mesh
+// knows is not; when Redis does not take e at once, or may not be asked how many listen (PUBSUB NUMSUB); when e cannot
 // be published at all, or when the bus ends. Then it may still arrive, over the mesh for one.
 //
 // It does not block; done must not either. It is called by any goroutine, perhaps before Announce returns, and a heartbeat
@@ -31,7 +31,7 @@ func (b *Bus) Announce(e *wire.Envelope, done func(others int)) {
 	if certain {
 		since, settled := n.settledSince()
 		// Servers see that a Cluster has another layout one after the other.
-		certain = settled && (!b.cfg.Redis.cluster || now.Sub(since) > b.cfg.silence())
+		certain = settled && !n.mended(now) && (!b.cfg.Redis.cluster || now.Sub(since) > b.cfg.silence())
 	}
 	a := &announcement{topic: topic, at: now, done: done}
 	if err := b.publish(e, topics, a, nil); err != nil || !certain {

@@ -34,6 +34,7 @@ type redisNode struct {
 		moving  int       // partitions that left this server and have not arrived anywhere
 		since   time.Time // of settled
 		broken  time.Time // when it was last settled; when this began, if never
+		again   bool      // it was settled before
 		errText string    // why the last connection ended
 	}
 }
@@ -62,13 +63,20 @@ func (n *redisNode) brokenSince(now time.Time) (t time.Time, lately bool) {
 	return n.mu.broken, !n.mu.settled || now.Sub(n.mu.since) < 2*n.bus.cfg.silence()
 }
 
+// mended reports whether a break has ended only a moment ago: other servers may not be as far.
+func (n *redisNode) mended(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.again && n.mu.settled && now.Sub(n.mu.since) < 2*n.bus.cfg.silence()
+}
+
 // unsettle says that envelopes may be missing from now on: origins hold what comes through this server until they
 // are healed.
 func (n *redisNode) unsettle() {
 	n.mu.Lock()
 	was := n.mu.settled
 	if was {
-		n.mu.settled, n.mu.since = false, time.Now()
+		n.mu.settled, n.mu.again, n.mu.since = false, true, time.Now()
 		n.mu.broken = n.mu.since
 	}
 	n.mu.Unlock()

@@ -70,7 +70,7 @@ type Handovers struct {
 
 	mu sync.Mutex
 	// Guarded by mu: the estate of this server.
-	own      map[wire.ActionID][]byte // to write it again when Redis forgot it
+	own      map[wire.ActionID]ownClaim
 	ownBytes int
 	doubtful map[wire.ActionID]bool // claims that were refused or not: they are to be taken away
 	lost     map[wire.ActionID]bool // claims that another server has taken over
@@ -84,6 +84,13 @@ type Handovers struct {
 	// Guarded by mu.
 	unreached bool // the store failed the last time
 	stats     HandoversStats
+}
+
+// An ownClaim is kept to be written again when Redis forgot it. It is stored when the store has taken it: one that is still on
+// its way cannot have been taken over.
+type ownClaim struct {
+	text   []byte
+	stored bool
 }
 
 type settling struct {
@@ -109,7 +116,7 @@ func NewHandovers(c HandoversConfig) (*Handovers, error) {
 	}
 	return &Handovers{
 		cfg: c, log: c.Log, kick: make(chan struct{}, 1), renewing: make(chan struct{}, 1),
-		own:      make(map[wire.ActionID][]byte),
+		own:      make(map[wire.ActionID]ownClaim),
 		doubtful: make(map[wire.ActionID]bool),
 		lost:     make(map[wire.ActionID]bool),
 		settling: make(map[wire.ActionID]settling),
@@ -205,6 +212,12 @@ func (h *Handovers) ClaimAction(ctx context.Context, c wire.Claim) error {
 		err = h.cfg.Store.claim(ctx, h.cfg.Self, h.cfg.Self, c.ID, text, h.cfg.Lease, h.cfg.ClaimTTL)
 	}
 	if err == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if own, there := h.own[c.ID]; there { // else it was settled meanwhile
+			own.stored = true
+			h.own[c.ID] = own
+		}
 		return nil
 	}
 	h.disown(c.ID)
@@ -226,11 +239,11 @@ func (h *Handovers) keep(id wire.ActionID, text []byte) error {
 		return ErrTaken
 	case h.doubtful[id]:
 		return ErrClaimUndone
-	case !known && len(h.own)+len(h.doubtful) >= maxClaims || h.ownBytes+len(text)-len(old) > maxClaimBytes:
+	case !known && len(h.own)+len(h.doubtful) >= maxClaims || h.ownBytes+len(text)-len(old.text) > maxClaimBytes:
 		return ErrClaimsFull
 	}
-	h.own[id] = text
-	h.ownBytes += len(text) - len(old)
+	h.own[id] = ownClaim{text, old.stored}
+	h.ownBytes += len(text) - len(old.text)
 	return nil
 }
 
@@ -242,7 +255,7 @@ func (h *Handovers) disown(id wire.ActionID) {
 }
 
 func (h *Handovers) disownLocked(id wire.ActionID) {
-	h.ownBytes -= len(h.own[id])
+	h.ownBytes -= len(h.own[id].text)
 	delete(h.own, id)
 }
 
@@ -256,15 +269,20 @@ func (h *Handovers) SettleClaim(ctx context.Context, c wire.Claim, o wire.Outcom
 	}
 	o.ID = c.ID
 	h.mu.Lock()
-	lost := c.Owner == h.cfg.Self && h.lost[c.ID]
+	self := c.Owner == h.cfg.Self
+	lost := self && h.lost[c.ID]
 	if lost {
 		delete(h.lost, c.ID)
 	}
+	_, own := h.own[c.ID]
 	h.mu.Unlock()
 	if lost {
 		return o, ErrTaken
 	}
 	kept, err := h.settleClaim(ctx, &c, o)
+	if self && !own && errors.Is(err, ErrTaken) {
+		err = nil // the store did not take the claim, so that nobody could take it over
+	}
 	if err != nil && !errors.Is(err, ErrTaken) {
 		h.settleLater(&c, o)
 		return o, err
@@ -285,7 +303,7 @@ func (h *Handovers) settleClaim(ctx context.Context, c *wire.Claim, o wire.Outco
 func (h *Handovers) settleLater(c *wire.Claim, o wire.Outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.own[c.ID] != nil || h.taken[c.Owner][c.ID] {
+	if _, own := h.own[c.ID]; own || h.taken[c.Owner][c.ID] {
 		h.settling[c.ID] = settling{claim: *c, outcome: o}
 	}
 }

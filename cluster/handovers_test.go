@@ -550,6 +550,13 @@ func TestOwnerComesBack(t *testing.T) {
 		if err := a.ClaimAction(t.Context(), claimOf("4")); !errors.Is(err, ErrTaken) {
 			t.Errorf("claiming meanwhile: %v", err)
 		}
+		// What could not be claimed nobody else knows: its outcome is this server's.
+		if err := a.ClaimAction(t.Context(), claimOf("5")); !errors.Is(err, ErrTaken) {
+			t.Errorf("claiming meanwhile: %v", err)
+		}
+		if kept, err := a.SettleClaim(t.Context(), claimOf("5"), outcome("5")); err != nil || string(kept.Action) != "done 5" {
+			t.Errorf("settling what was not claimed: %+v, %v", kept, err)
+		}
 		for _, c := range b.got() {
 			kept, err := b.SettleClaim(t.Context(), c, wire.Outcome{ID: c.ID, Action: []byte("of b")})
 			want := "of b"

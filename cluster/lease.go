@@ -137,8 +137,12 @@ func (h *Handovers) renew(ctx context.Context) error {
 // lose gives up the claims of this server: it was away so long that another one deals with them.
 func (h *Handovers) lose() {
 	h.mu.Lock()
-	n := len(h.own)
-	for id := range h.own {
+	n := 0
+	for id, own := range h.own {
+		if !own.stored {
+			continue
+		}
+		n++
 		h.lost[id] = true
 		h.disownLocked(id)
 		delete(h.settling, id)
@@ -165,7 +169,7 @@ func (h *Handovers) rewrite(ctx context.Context) error {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		switch {
-		case h.own[id] != nil:
+		case len(h.own[id].text) > 0:
 		case !away:
 			h.doubtful[id] = true
 		default:
@@ -173,7 +177,7 @@ func (h *Handovers) rewrite(ctx context.Context) error {
 				orphans[id] = text
 			}
 			delete(h.lost, id)
-			h.own[id] = text
+			h.own[id] = ownClaim{text, true}
 			h.ownBytes += len(text)
 		}
 		return true
@@ -194,7 +198,12 @@ func (h *Handovers) rewrite(ctx context.Context) error {
 
 func (h *Handovers) writeAgain(ctx context.Context) error {
 	h.mu.Lock()
-	own := maps.Clone(h.own)
+	own := make(map[wire.ActionID][]byte, len(h.own))
+	for id, claim := range h.own {
+		if claim.stored {
+			own[id] = claim.text
+		}
+	}
 	h.stats.Rewritten += int64(len(own))
 	h.mu.Unlock()
 	for id, text := range own {
@@ -202,7 +211,7 @@ func (h *Handovers) writeAgain(ctx context.Context) error {
 			return err
 		}
 		h.mu.Lock()
-		if h.own[id] == nil { // settled meanwhile
+		if _, open := h.own[id]; !open { // settled meanwhile
 			h.doubtful[id] = true
 		}
 		h.mu.Unlock()

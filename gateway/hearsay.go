@@ -271,7 +271,8 @@ func (l *ledger) unheard(p *peer, said []wire.ServerID) (owners []wire.ServerID)
 		return nil
 	}
 	for j := c.first; j != nil; j = j.next {
-		if j.state == jobElsewhere && !slices.Contains(said, j.owner) && !slices.Contains(owners, j.owner) {
+		// What was taken over from this server is in flight at one that it does not know: the store tells.
+		if j.state == jobElsewhere && j.owner != l.life && !slices.Contains(said, j.owner) && !slices.Contains(owners, j.owner) {
 			owners = append(owners, j.owner)
 		}
 	}
