@@ -203,7 +203,7 @@ func (h *Handovers) ClaimAction(ctx context.Context, c wire.Claim) error {
 	if len(text) > maxClaim {
 		return ErrClaimsFull
 	}
-	if err := h.keep(c.ID, text); err != nil {
+	if stored, err := h.keep(c.ID, text); stored || err != nil {
 		return err
 	}
 	inFlight := []entry{{id: c.ID, owner: h.cfg.Self}}
@@ -229,22 +229,24 @@ func (h *Handovers) ClaimAction(ctx context.Context, c wire.Claim) error {
 	return err
 }
 
-// keep notes a claim of this server, within the bounds.
-func (h *Handovers) keep(id wire.ActionID, text []byte) error {
+// keep notes a claim of this server, within the bounds, and reports whether the store has it already.
+func (h *Handovers) keep(id wire.ActionID, text []byte) (stored bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old, known := h.own[id]
 	switch {
 	case h.lost[id]:
-		return ErrTaken
+		return false, ErrTaken
 	case h.doubtful[id]:
-		return ErrClaimUndone
+		return false, ErrClaimUndone
+	case old.stored:
+		return true, nil
 	case !known && len(h.own)+len(h.doubtful) >= maxClaims || h.ownBytes+len(text)-len(old.text) > maxClaimBytes:
-		return ErrClaimsFull
+		return false, ErrClaimsFull
 	}
-	h.own[id] = ownClaim{text, old.stored}
+	h.own[id] = ownClaim{text: text}
 	h.ownBytes += len(text) - len(old.text)
-	return nil
+	return false, nil
 }
 
 // disown forgets a claim of this server.

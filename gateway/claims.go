@@ -23,7 +23,10 @@ func (h *handler) claim(p *peer, ids []wire.ActionID) {
 	for _, j := range claims {
 		h.g.claims.Add(1)
 		c := j.asClaim()
-		h.g.cfg.Handovers.Claim(c, func(err error) { h.loop.Post(&claimed{p: p, id: c.ID, err: err}) })
+		h.g.cfg.Handovers.Claim(c, func(err error) {
+			h.g.ledger.claimEnded(j, err == nil)
+			h.loop.Post(&claimed{p: p, id: c.ID, err: err})
+		})
 		if then := h.g.ledger.claimAsked(j); then != nil {
 			then()
 		}

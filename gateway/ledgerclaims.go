@@ -18,7 +18,7 @@ func (l *ledger) giveUp(j *job) (start *job) {
 	if j.state == jobForgotten {
 		c.openBytes -= len(j.action.Body)
 	} else {
-		j.state, j.owner, j.recorded = jobElsewhere, l.life, true
+		j.state, j.owner, j.recorded, j.safe = jobElsewhere, l.life, true, false
 		c.elsewhere++
 		if c.moved {
 			s.forgetLocked(j)
@@ -29,8 +29,8 @@ func (l *ledger) giveUp(j *job) (start *job) {
 	return start
 }
 
-// claim returns those of p's actions that can be claimed: they are not settled, and no subscriptions, which end with
-// their connection. Settled says that they can be acknowledged without.
+// claim returns those of p's actions that are to be claimed: they are not settled, and no subscriptions, which end with
+// their connection, and no claim of them is under way. Settled says that they can be acknowledged without, or are claimed.
 func (l *ledger) claim(p *peer, ids []wire.ActionID) (claims []*job, settled []wire.ActionID) {
 	s := l.shard(p.member.Node.Client())
 	s.mu.Lock()
@@ -41,10 +41,10 @@ func (l *ledger) claim(p *peer, ids []wire.ActionID) (claims []*job, settled []w
 	for _, id := range ids {
 		j := s.jobs[id]
 		switch {
-		case j == nil || j.subscription != nil:
+		case j == nil || j.subscription != nil || j.safe:
 			settled = append(settled, id)
-		case (j.state == jobWaiting || j.state == jobRunning) && !j.ending:
-			j.claimed, j.claiming, j.recorded = true, true, true
+		case (j.state == jobWaiting || j.state == jobRunning) && !j.ending && !j.pending:
+			j.claimed, j.claiming, j.pending, j.recorded = true, true, true, true
 			claims = append(claims, j)
 		}
 	}
@@ -58,6 +58,14 @@ func (l *ledger) claimAsked(j *job) (then func()) {
 	defer l.unlock(s)
 	then, j.claiming, j.claimThen = j.claimThen, false, nil
 	return then
+}
+
+// claimEnded says whether the store has j's claim.
+func (l *ledger) claimEnded(j *job, safe bool) {
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	j.pending, j.safe = false, safe
 }
 
 // afterClaim reports whether then has to wait until the store was asked to claim j: claimAsked returns it.

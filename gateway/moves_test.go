@@ -200,3 +200,27 @@ func TestSaysWhatIsOver(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// While a claim is under way it is not asked for again, and once the store has it the action can be acknowledged, on another
+// connection too. One that failed is asked for again.
+func TestClaimsAreAskedForOnce(t *testing.T) {
+	b := newShared(t)
+	p := testPeer("10:a:tab")
+	_, js := b.takes(p, 1)
+	ids := []wire.ActionID{js[0].action.ID}
+	want := func(claims, settled int) {
+		t.Helper()
+		c, s := b.claim(p, ids)
+		if len(c) != claims || len(s) != settled {
+			t.Errorf("%d claims and %d acknowledgements, want %d and %d", len(c), len(s), claims, settled)
+		}
+	}
+	want(1, 0)
+	want(0, 0)
+	b.claimEnded(js[0], false)
+	want(1, 0)
+	b.claimEnded(js[0], true)
+	want(0, 1)
+	b.giveUp(js[0])
+	want(0, 0) // another server has it
+}

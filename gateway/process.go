@@ -47,6 +47,8 @@ type job struct {
 	recorded   bool // the store knows it, or may
 	claimed    bool // it is claimed, or about to be
 	claiming   bool // the store is about to be asked to claim it
+	pending    bool // the store has not answered to that
+	safe       bool // the store has the claim
 	ending     bool // its outcome is known, and soon told
 }
 
