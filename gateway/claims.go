@@ -23,14 +23,17 @@ func (h *handler) claim(p *peer, ids []wire.ActionID) {
 	for _, j := range claims {
 		h.g.claims.Add(1)
 		c := j.asClaim()
-		h.g.cfg.Handovers.Claim(c, func(err error) {
-			h.g.ledger.claimEnded(j, err == nil)
-			h.loop.Post(&claimed{p: p, id: c.ID, err: err})
-		})
+		h.g.cfg.Handovers.Claim(c, func(err error) { h.claimEnded(p, j, c.ID, err) })
 		if then := h.g.ledger.claimAsked(j); then != nil {
 			then()
 		}
 	}
+}
+
+// claimEnded notes what the store said of j's claim. Any goroutine may call it.
+func (h *handler) claimEnded(p *peer, j *job, id wire.ActionID, err error) {
+	h.g.ledger.claimEnded(j, err == nil)
+	h.loop.Post(&claimed{p: p, id: id, err: err})
 }
 
 // asClaim is all that another server needs to process j.

@@ -48,7 +48,7 @@ func TestBrokenProgramsAreFound(t *testing.T) {
 		"acknowledges early": {
 			changes: []fleet.Change{{
 				File: "gateway/claims.go",
-				Old:  "\t\th.g.cfg.Handovers.Claim(c, func(err error) { h.loop.Post(&claimed{p: p, id: c.ID, err: err}) })\n",
+				Old:  "\t\th.g.cfg.Handovers.Claim(c, func(err error) { h.claimEnded(p, j, c.ID, err) })\n",
 				New:  "\t\th.acknowledge(p, c.ID)\n",
 			}},
 			rule: "C1", kill: true,
