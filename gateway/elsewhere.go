@@ -106,9 +106,7 @@ func (g *Gateway) receiveRecord(client wire.ClientID, n *wire.Note) {
 
 // overhear takes what a server says of a client that is not here, be it to another one.
 func (g *Gateway) overhear(client wire.ClientID, n *wire.Note) {
-	follows := g.ledger.overhear(&wire.Record{Client: client, InFlight: n.InFlight, Outcomes: n.Outcomes}, n.Server)
-	g.follow(follows)
-	g.keep(client, follows.heard, n.Server)
+	g.follow(g.ledger.overhear(&wire.Record{Client: client, InFlight: n.InFlight, Outcomes: n.Outcomes}, n.Server))
 }
 
 func (g *Gateway) receiveOutcome(client wire.ClientID, o *wire.Outcome) (n news) {

@@ -137,11 +137,11 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 	switch {
 	case j != nil && j.state != jobElsewhere:
 		j.recorded = true
-		n.heard = append(n.heard, o.ID)
+		n.hear(c, o.ID)
 		return // another outcome would be one too many
 	case j == nil && s.wasLatelyLocked(o.ID):
 		s.unrecordLocked(c.id, o.ID)
-		n.heard = append(n.heard, o.ID)
+		n.hear(c, o.ID)
 		return
 	case j == nil && p == nil:
 		return
@@ -160,12 +160,19 @@ func (s *ledgerShard) outcomeLocked(c *client, p *peer, o *wire.Outcome, has boo
 		c.openBytes -= len(j.action.Body)
 	}
 	j.state, j.outcome, j.has = jobSettled, out, has
-	n.heard = append(n.heard, o.ID)
+	n.hear(c, o.ID)
 	j.owedLocked()
 	if !has {
 		n.outcomes = append(n.outcomes, fresh{id: o.ID, out: out})
 	}
 	n.failLocked(j)
+}
+
+// hear notes that an action's outcome is remembered here, if its client is: else this server may die before anybody else has it.
+func (n *news) hear(c *client, id wire.ActionID) {
+	if c.peer != nil {
+		n.heard = append(n.heard, id)
+	}
 }
 
 // failLocked takes the jobs behind j if j's outcome is an undo.

@@ -224,3 +224,25 @@ func TestClaimsAreAskedForOnce(t *testing.T) {
 	b.giveUp(js[0])
 	want(0, 0) // another server has it
 }
+
+// An outcome that comes where the client is not any more is not kept there for the one that tells it.
+func TestOutcomesAreKeptWhereTheClientIs(t *testing.T) {
+	for _, here := range []bool{true, false} {
+		b := newShared(t)
+		p := testPeer("10:a:tab")
+		b.attach(p, nil, 0, 0)
+		id := actionID("10:a:tab", 1)
+		r := &wire.Record{Client: "10:a", InFlight: []wire.InFlight{{ID: id, Owner: "server:two/1-X"}}}
+		b.merge(p, &hearsay{Record: r}, 0)
+		at := p
+		if !here {
+			b.detach(p, 0)
+			at = nil
+		}
+		processed := &wire.Action{ID: "1 server:two 0", Type: wire.TypeProcessed, Body: wire.ProcessedBody(id)}
+		n := b.outcome("10:a", at, &wire.Outcome{ID: id, Action: wire.AppendAction(nil, processed)}, 0)
+		if len(n.unreadable) != 0 || (len(n.heard) == 1) != here {
+			t.Errorf("client here: %v: %+v", here, n)
+		}
+	}
+}
