@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -60,6 +61,67 @@ func TestNothingFromBeforeAJoinComesLate(t *testing.T) {
 	if want := []uint64{12, 14, 4, 5}; !slices.Equal(received.seqs, want) {
 		t.Errorf("%v came, want %v", received.seqs, want)
 	}
+}
+
+// Two servers start at the same moment: one hears the other through Redis before it is subscribed to everything and before the
+// mesh knows it. That waits for what was published before, or until there is nothing to wait for.
+func TestNothingOvertakesWhatTheMeshWillBring(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(b *Bus, n *redisNode)
+		want []uint64
+	}{
+		"nothing": {func(*Bus, *redisNode) {}, nil},
+		"the mesh": {func(b *Bus, _ *redisNode) {
+			b.peers.Store(&map[wire.NodeID]bool{"server:b": true})
+			b.reviewOrigins(time.Now())
+			b.paged("server:b", &page{epoch: 1, from: 0, to: 7, envelopes: [][]byte{onChannel(6), onChannel(7)}})
+			if b.eachOrigin(func(o *origin) { o.gaveUp = true; o.releaseLocked() }); b.Stats().Duplicates != 1 {
+				t.Error("what was held is not released")
+			}
+		}, []uint64{6, 7}},
+		"all is subscribed": {func(b *Bus, n *redisNode) {
+			n.mu.settled = true
+			b.reviewOrigins(time.Now())
+		}, []uint64{7}},
+		"three heartbeats": {func(b *Bus, n *redisNode) {
+			time.Sleep(b.cfg.silence())
+			b.reviewOrigins(time.Now())
+			b.envelopeCame(n, string(onChannel(8)))
+		}, []uint64{7, 8}},
+		"too much": {func(b *Bus, n *redisNode) {
+			b.cfg.HoldBytes = 1
+			b.envelopeCame(n, string(onChannel(8)))
+		}, []uint64{7, 8}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, err := ParseRedis("redis://one")
+				if err != nil {
+					t.Fatal(err)
+				}
+				received := &receivedSeqs{}
+				b, err := NewBus(BusConfig{Redis: r, Server: "server:a", Receiver: received, Mesh: noMesh{}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.Join(wire.ChannelTopic("a"), func(error) {})
+				n := b.layout.Load().nodes[0]
+				b.envelopeCame(n, string(onChannel(7)))
+				b.reviewOrigins(time.Now())
+				if c.then(b, n); !slices.Equal(received.seqs, c.want) {
+					t.Errorf("%v came, want %v", received.seqs, c.want)
+				}
+			})
+		})
+	}
+}
+
+// onChannel is an envelope of another server.
+func onChannel(seq uint64) []byte {
+	return wire.AppendEnvelope(nil, &wire.Envelope{
+		Origin: "server:b", Epoch: 1, Seq: seq, Targets: wire.Targets{Channels: []string{"a"}},
+		Action: &wire.Action{ID: wire.ActionID(fmt.Sprint(seq, " 38:a:b 0")), Body: wire.RawJSON(`{}`)},
+	})
 }
 
 // The notes about pages go when nothing older can be sent any more.

@@ -77,7 +77,9 @@ func (o *origin) review(now time.Time, l *layout, peer bool) (ask *want, healing
 		o.releaseLocked()
 	}
 	if o.peer = peer; !peer {
-		o.aloneLocked(now, settled)
+		if settled || !o.freshLocked(now) {
+			o.aloneLocked(now, settled)
+		}
 		return nil, false
 	}
 	if !o.healing && (!whole || o.stuckLocked(now)) {

@@ -199,16 +199,26 @@ func (o *origin) live(n *redisNode, e *wire.Envelope, size int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.heard = time.Now()
-	if v := o.viewLocked(n); v.whole || !o.peer || o.gaveUp {
+	if v := o.viewLocked(n); v.whole || !o.peer && !o.freshLocked(o.heard) || o.gaveUp {
 		o.arriveLocked(n, e, size)
 		return
 	}
 	o.held = append(o.held, heldEnvelope{n, e, size})
 	if o.heldBytes += size; o.heldBytes > o.bus.cfg.HoldBytes {
+		o.bus.stats.overflows.Add(1)
+		if !o.peer {
+			o.releaseLocked()
+			return
+		}
 		// The page that ends the healing will have them, if it is asked for only now.
 		o.held, o.heldBytes, o.ready = nil, 0, false
-		o.bus.stats.overflows.Add(1)
 	}
+}
+
+// freshLocked reports whether the origin was heard of so lately that the mesh may not know it yet, and then be asked for
+// what it published before: both servers have just started. What comes meanwhile is held, or that would come behind it.
+func (o *origin) freshLocked(now time.Time) bool {
+	return o.bus.cfg.Mesh != nil && now.Sub(o.first) < o.bus.cfg.silence()
 }
 
 func (o *origin) viewLocked(n *redisNode) *view {

@@ -34,7 +34,7 @@ func (p *plane) testDisruption(t *testing.T) {
 	t.Logf("two evictions: the first is done, the second %v", second)
 	r.allowsDisruption(t)
 
-	least, began := r.watchAvailable(t), time.Now()
+	least, began := r.watchReady(t), time.Now()
 	emptied := []string{"machine-0", "machine-1"}
 	if _, err := p.run(t, "", "kubectl", append([]string{"drain", "--delete-emptydir-data", "--timeout=3m"}, emptied...)...); err != nil {
 		t.Fatal(err)
@@ -47,9 +47,9 @@ func (p *plane) testDisruption(t *testing.T) {
 	}
 	r.isReady(t)
 	if n := least(); n < replicas-1 {
-		t.Errorf("while machines were emptied %d pods were available, want %d", n, replicas-1)
+		t.Errorf("while machines were emptied %d pods were ready, want %d", n, replicas-1)
 	}
-	t.Logf("two of %d machines are emptied after %.0f s, with never fewer than %d of %d pods", machines, took.Seconds(), replicas-1, replicas)
+	t.Logf("two of %d machines are emptied after %.0f s, with never fewer than %d of %d pods ready", machines, took.Seconds(), replicas-1, replicas)
 	for _, machine := range emptied {
 		if _, err := p.run(t, "", "kubectl", "uncordon", machine); err != nil {
 			t.Fatal(err)

@@ -134,6 +134,17 @@ func (r *release) variable(t *testing.T, name string) string {
 // watchAvailable watches how many pods are available, until the function that it returns is called, which says how few were.
 func (r *release) watchAvailable(t *testing.T) func() int {
 	t.Helper()
+	return r.watchPods(t, func(s appsv1.DeploymentStatus) int32 { return s.AvailableReplicas })
+}
+
+// watchReady watches how many are ready: that is what a budget counts, not for how long they have been.
+func (r *release) watchReady(t *testing.T) func() int {
+	t.Helper()
+	return r.watchPods(t, func(s appsv1.DeploymentStatus) int32 { return s.ReadyReplicas })
+}
+
+func (r *release) watchPods(t *testing.T, number func(appsv1.DeploymentStatus) int32) func() int {
+	t.Helper()
 	watch, err := r.client.AppsV1().Deployments(r.namespace).Watch(t.Context(), r.selector("proxy"))
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +154,7 @@ func (r *release) watchAvailable(t *testing.T) func() int {
 		defer close(done)
 		for event := range watch.ResultChan() {
 			if d, is := event.Object.(*appsv1.Deployment); is {
-				least = min(least, int(d.Status.AvailableReplicas))
+				least = min(least, int(number(d.Status)))
 			}
 		}
 	}()
