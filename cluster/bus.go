@@ -121,6 +121,7 @@ type Bus struct {
 	feeds    *feeds
 
 	announcements announcements
+	standstill    standstill
 
 	layout  atomic.Pointer[layout]
 	moving  sync.Mutex // held while publishers go over to another layout
@@ -288,6 +289,7 @@ func (b *Bus) Run(ctx context.Context) {
 	defer running.Wait()
 	defer b.topics.stop()
 	defer func() { b.announcements.end(time.Now()) }()
+	defer b.letGo()
 	defer b.stopped.Store(true)
 	running.Go(func() { b.feeds.run(ctx) })
 	running.Go(func() { b.direct(ctx) })
@@ -300,12 +302,14 @@ func (b *Bus) review(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		now := time.Now()
+		b.noticeStandstill(now)
 		b.readPeers()
 		b.ring.evict(now)
 		b.ring.published(now, b.withRedis())
 		b.topics.sweep(now)
 		b.announcements.end(now.Add(-b.cfg.Heartbeat * 3 / 4))
 		b.reviewOrigins(now)
+		b.reviewStandstill(now)
 		b.feeds.review(now, b.layout.Load().failing(now, b.cfg.Heartbeat))
 		if b.gap.Swap(false) {
 			b.stats.lost.Add(1)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -84,7 +83,7 @@ func TestNothingOvertakesWhatTheMeshWillBring(t *testing.T) {
 			b.reviewOrigins(time.Now())
 		}, []uint64{7}},
 		"three heartbeats": {func(b *Bus, n *redisNode) {
-			time.Sleep(b.cfg.silence())
+			<-time.After(b.cfg.silence())
 			b.reviewOrigins(time.Now())
 			b.envelopeCame(n, string(onChannel(8)))
 		}, []uint64{7, 8}},
@@ -94,7 +93,7 @@ func TestNothingOvertakesWhatTheMeshWillBring(t *testing.T) {
 		}, []uint64{7, 8}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				r, err := ParseRedis("redis://one")
 				if err != nil {
 					t.Fatal(err)

@@ -126,7 +126,7 @@ func (o *origin) lookLocked(now time.Time, l *layout) (settled, whole, ready boo
 			if now.Sub(since) > silence && now.Sub(o.first) > silence {
 				whole = false
 			}
-		case now.Sub(v.heard) > silence:
+		case o.bus.silent(v.heard, now):
 			v.whole, ready = false, false
 		case v.heard.Before(since):
 			ready = false

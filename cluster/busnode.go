@@ -25,6 +25,7 @@ type redisNode struct {
 	heartbeat atomic.Pointer[string]     // the channel of heartbeats
 	lag       atomic.Int64               // milliseconds that the last envelope took
 	roundTrip atomic.Int64               // nanoseconds that the last own heartbeat took
+	echoed    atomic.Int64               // when that was published, in milliseconds since 1970
 
 	confirmations atomic.Uint64 // of joins
 

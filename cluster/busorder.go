@@ -112,7 +112,7 @@ func (o *origin) unparkLocked(n *redisNode, upTo uint64) {
 // a server of Redis that is gone. The mesh brings it in its order.
 func (o *origin) stuckLocked(now time.Time) bool {
 	return slices.ContainsFunc(o.parked, func(p *parkedEnvelope) bool {
-		return now.Sub(p.at) > o.bus.cfg.silence() || slices.ContainsFunc(p.awaiting, func(m *redisNode) bool { return !m.inLayout() })
+		return o.bus.silent(p.at, now) || slices.ContainsFunc(p.awaiting, func(m *redisNode) bool { return !m.inLayout() })
 	})
 }
 

@@ -190,6 +190,7 @@ func (b *Bus) heartbeatCame(s *subscriber, payload string) {
 		}
 	case h.epoch == b.epoch:
 		s.heartbeatReceived()
+		s.node.echoed.Store(h.sent)
 		s.node.roundTrip.Store(max(0, time.Now().UnixMilli()-h.sent) * int64(time.Millisecond))
 	}
 }

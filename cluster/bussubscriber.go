@@ -122,6 +122,8 @@ func (s *subscriber) watch(ctx context.Context) error {
 	tick := time.NewTicker(cfg.Heartbeat / 2)
 	defer tick.Stop()
 	ticks := 0
+	silence := int64(cfg.silence())
+	last, woke := s.age(), -silence
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,7 +133,14 @@ func (s *subscriber) watch(ctx context.Context) error {
 		if err := s.pubsub.Ping(ctx); err != nil {
 			return err
 		}
-		now, silence := s.age(), int64(cfg.silence())
+		now := s.age()
+		if now-last > int64(2*cfg.Heartbeat) { // this server stood still (standstill), perhaps not the connection
+			woke = now
+		}
+		last = now
+		if now-woke < silence {
+			continue
+		}
 		if now-s.read.Load() > silence {
 			return errSilent
 		}

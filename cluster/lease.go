@@ -16,9 +16,10 @@ import (
 // The lease of a server on its estate: it is renewed as long as the server lives, and what had happened when it was not is
 // dealt with.
 
-// Held reports whether an action that was claimed here may begin here. Another server may have taken it over while this one
-// stood still, and be done with it: so where the lease may have ended it is renewed first. When the store cannot be reached the
-// action may begin, since then it cannot be reached either for whoever would take it over.
+// Held reports whether an action that was claimed here may begin here, or go on. Another server may have taken it over while
+// this one stood still, and be done with it: so where the lease may have ended it is renewed first. When the store cannot be
+// reached the action may begin, since then it cannot be reached either for whoever would take it over. That an action is not
+// held is said once.
 func (h *Handovers) Held(ctx context.Context, id wire.ActionID) bool {
 	held, fresh := h.holds(id)
 	if fresh {

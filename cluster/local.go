@@ -124,6 +124,9 @@ func (p *Port) PublishThen(e *wire.Envelope, done func()) error {
 	return nil
 }
 
+// CaughtUp calls then at once: all servers of one process stand still together.
+func (p *Port) CaughtUp(then func()) { then() }
+
 // Announce hands e on like Publish and calls done, once and before it returns, with how many other servers have
 // it: -1 when it could not be published.
 func (p *Port) Announce(e *wire.Envelope, done func(others int)) {

@@ -36,6 +36,9 @@ type Bus interface {
 	// Announce publishes e, which has one topic, and calls done once, perhaps before it returns, with how many other
 	// servers have got it: -1 when that is not known.
 	Announce(e *wire.Envelope, done func(others int))
+	// CaughtUp calls then once, perhaps before it returns, when nothing is missing any more that others published while this
+	// server stood still, or nobody can tell how long that takes.
+	CaughtUp(then func())
 }
 
 // Attempts counts wrong credentials by address. *backend.Attempts is one.

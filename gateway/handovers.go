@@ -20,7 +20,8 @@ type Handovers interface {
 	Inquire(client wire.ClientID, f wire.InFlight, done func(o *wire.Outcome, lost bool, err error))
 	// Claim makes an action safe: only without an error it may be acknowledged before its outcome.
 	Claim(c wire.Claim, done func(error))
-	// Held says whether an action that was claimed may begin here: another server may have taken it over.
+	// Held says whether an action that was claimed may begin here, or go on: another server may have taken it over. Of an
+	// action that is said once; then nothing else is to be asked about it.
 	Held(client wire.ClientID, id wire.ActionID, done func(held bool))
 	// SettleClaim ends a claim. Done gets the outcome to give to the client, unless another server has taken the
 	// claim over and gives it.

@@ -79,6 +79,17 @@ func (l *ledger) afterClaim(j *job, then func()) (waits bool) {
 	return j.claiming
 }
 
+// isClaimed reports whether j is claimed, or about to be.
+func (l *ledger) isClaimed(j *job) bool {
+	if l.life == "" {
+		return false
+	}
+	s := l.shard(j.client.id)
+	s.mu.Lock()
+	defer l.unlock(s)
+	return j.claimed
+}
+
 // end says that j is about to be settled, and reports whether it is claimed. It will not be any more.
 func (l *ledger) end(j *job) (claimed bool) {
 	if l.life == "" {

@@ -49,6 +49,9 @@ func (p *nomadPort) Leave(topic wire.Topic) {
 	}
 }
 
+// CaughtUp implements Bus.
+func (p *nomadPort) CaughtUp(then func()) { then() }
+
 // Publish implements Bus.
 func (p *nomadPort) Publish(e *wire.Envelope) error {
 	p.publish(e, func(int) {})

@@ -23,6 +23,7 @@ type job struct {
 	// Owned by the one callback of the back-end that runs at a time
 	targets wire.Targets
 	resent  bool        // it was re-sent to targets, which are to hear of its undo
+	gone    atomic.Bool // another server has taken it over
 	reason  wire.Reason // of settle, while it waits for what is re-sent
 	why     *cause
 	asked   time.Time
@@ -61,18 +62,34 @@ func (j *job) run() {
 		j.settle(wire.ReasonWrongChannel, nil)
 	case j.subscription != nil:
 		j.peer.h.loop.Post(&subscribe{j: j})
-	case j.early:
-		j.g.cfg.Handovers.Held(j.client.id, j.action.ID, func(held bool) {
-			if held {
-				j.ask()
-			} else {
-				j.takenOver()
-			}
-		})
 	default:
+		j.g.cfg.Bus.CaughtUp(j.begin)
+	}
+}
+
+// begin asks the back-end about j, unless another server does.
+func (j *job) begin() {
+	if j.early {
+		j.ifHeld(j.ask, j.takenOver)
+	} else {
 		j.ask()
 	}
 }
+
+// ifHeld goes on with j, which is claimed, unless another server has taken it over while this one stood still.
+func (j *job) ifHeld(then, otherwise func()) {
+	j.g.cfg.Handovers.Held(j.client.id, j.action.ID, func(held bool) {
+		if held && !j.gone.Load() { // that is said once
+			then()
+			return
+		}
+		j.gone.Store(true)
+		otherwise()
+	})
+}
+
+// mayBeGone reports whether another server may have taken j over since it was asked about.
+func (j *job) mayBeGone() bool { return j.client != nil && j.g.ledger.isClaimed(j) }
 
 // ask asks the back-end about j.
 func (j *job) ask() {
@@ -98,12 +115,27 @@ func (j *job) answer(a wire.Answer) {
 		if !j.targets.Empty() {
 			j.resent = true
 			j.leave.Store(leaving)
-			j.g.route(j.action, &j.targets, j.trace(), j.left)
+			j.resend()
 		}
 	case wire.AnswerAction:
-		j.g.answered(j, a)
+		if j.mayBeGone() {
+			j.ifHeld(func() { j.g.answered(j, a) }, func() {}) // else whoever has it sends the like
+		} else {
+			j.g.answered(j, a)
+		}
 	}
 }
+
+// resend re-sends j to its targets, unless another server does.
+func (j *job) resend() {
+	if j.mayBeGone() {
+		j.ifHeld(j.route, j.left)
+	} else {
+		j.route()
+	}
+}
+
+func (j *job) route() { j.g.route(j.action, &j.targets, j.trace(), j.left) }
 
 // answered sends an action that the back-end answered with to the targets in its meta.
 func (g *Gateway) answered(j *job, a wire.Answer) {
@@ -172,7 +204,12 @@ const (
 
 func (j *job) settleNow(reason wire.Reason, why *cause) {
 	out := j.verdict(reason)
-	if !j.g.ledger.end(j) {
+	claimed := j.g.ledger.end(j)
+	switch {
+	case j.gone.Load():
+		j.takenOver()
+		return
+	case !claimed:
 		j.conclude(out, reason, why)
 		return
 	}

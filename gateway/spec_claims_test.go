@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"logux-proxy/wire"
 )
 
 // Actions that are acknowledged before their outcome: what their clients may rely on, wherever they go.
@@ -110,6 +112,58 @@ func TestClaimedActionsKeepTheirOrder(t *testing.T) {
 		}
 	}
 }
+
+// "Every receiver gets it once": what the back-end answers to a server that stood still is not re-sent when another
+// server has taken the action over, and re-sent it.
+func TestAnswersOfAServerThatStoodStill(t *testing.T) {
+	f := newFleet(t)
+	soon := func(c *Config) { c.Session.AckLimit = 150 * time.Millisecond }
+	a, b := f.server("a", soon), f.server("b", soon)
+	reader := b.connect("20:r:tab")
+	b.subscribe(reader, 1, "posts")
+	c := a.connect("10:a:tab")
+	id := c.act(1, inc)
+	q := f.backend.next(t, inc)
+	c.want("synced 1")
+	const more = `{"type":"more"}`
+	answer := func(q *question) {
+		q.resend(wire.Targets{Channels: []string{"posts"}})
+		q.approve()
+		q.action(more, wire.Targets{Channels: []string{"posts"}})
+		q.processed()
+	}
+	a.die()
+	answer(f.backend.next(t, inc))
+	reader.want("action "+inc, "action "+more)
+	await(t, "that all is settled", func() bool { return b.handovers.Stats().Orphans == 0 })
+	f.revive(a)
+	answer(q)
+	c.want(processedEvent(id))
+	b.nothingFor(reader)
+	a.nothingFor(c)
+}
+
+// What others did while this server stood still comes before what its clients do next.
+func TestActionsWaitUntilTheServerHasCaughtUp(t *testing.T) {
+	f := newFleet(t)
+	bus := &lateBus{waiting: make(chan func(), 1)}
+	a := f.server("a", func(c *Config) { bus.Bus, c.Bus = c.Bus, bus })
+	c := a.connect("10:a:tab")
+	id := c.act(1, inc)
+	then := <-bus.waiting
+	f.backend.idle(t)
+	then()
+	f.backend.next(t, inc).agree()
+	c.wantAll("synced 1", processedEvent(id))
+}
+
+// A lateBus is that of a server that has not caught up.
+type lateBus struct {
+	Bus
+	waiting chan func()
+}
+
+func (b *lateBus) CaughtUp(then func()) { b.waiting <- then }
 
 // A server that stood still for so long that another took its claims over begins none of them again: "the same action ID may
 // reach the back-end a second time" only of those that it had asked about before.

@@ -138,6 +138,8 @@ func TestOneNodeStopsForLong(t *testing.T) {
 		f.Pass(away())
 		f.Nodes[i].Continue()
 		f.AwaitMembers(f.Nodes...)
+		awaitBus(t, f, "ok")
+		f.Pass(4 * time.Second) // until it knows that of what came before nothing is missing: two faults at once are another test
 		f.Crowd.Serve(f.Targets(f.Nodes...)...)
 	}
 	f.Pass(time.Second)
