@@ -73,21 +73,38 @@ func (r *ring) append(now time.Time, topics []placed, encode func(dst []byte, se
 	if r.mu.scratch = data; cap(data) > 64<<10 {
 		r.mu.scratch = nil
 	}
-	r.evictLocked(now)
+	r.evictLocked(func(*ringEntry) bool { return false })
 }
 
 // evict drops what is too old.
 func (r *ring) evict(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.evictLocked(now)
+	r.evictLocked(func(e *ringEntry) bool { return now.Sub(e.at) > r.maxAge })
+	for len(r.mu.marks) > 1 && now.Sub(r.mu.marks[1].at) > r.maxAge {
+		r.mu.marks = r.mu.marks[1:]
+	}
 }
 
-func (r *ring) evictLocked(now time.Time) {
+// stoodStill says that this server did nothing for a while, which makes nothing older: nobody could ask for it. It is
+// called before evict.
+func (r *ring) stoodStill(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.mu.entries {
+		r.mu.entries[i].at = r.mu.entries[i].at.Add(d)
+	}
+	for i := range r.mu.marks {
+		r.mu.marks[i].at = r.mu.marks[i].at.Add(d)
+	}
+}
+
+// evictLocked drops what is too old, and what is too much.
+func (r *ring) evictLocked(old func(*ringEntry) bool) {
 	n := 0
 	for ; n < len(r.mu.entries); n++ {
 		e := &r.mu.entries[n]
-		if r.mu.bytes <= r.maxBytes && len(r.mu.entries)-n <= maxEntries && now.Sub(e.at) <= r.maxAge {
+		if r.mu.bytes <= r.maxBytes && len(r.mu.entries)-n <= maxEntries && !old(e) {
 			break
 		}
 		r.mu.bytes -= len(e.data) + overhead
@@ -95,9 +112,6 @@ func (r *ring) evictLocked(now time.Time) {
 	}
 	if r.mu.entries = r.mu.entries[n:]; len(r.mu.entries) == 0 {
 		r.mu.entries = nil
-	}
-	for len(r.mu.marks) > 1 && now.Sub(r.mu.marks[1].at) > r.maxAge {
-		r.mu.marks = r.mu.marks[1:]
 	}
 }
 

@@ -31,8 +31,8 @@ func TestRingAgainstAModel(t *testing.T) {
 			sizes, times = append(sizes, size), append(times, now)
 			if r.IntN(10) == 0 {
 				now = now.Add(time.Duration(r.IntN(12_000)) * time.Millisecond)
-				ring.evict(now)
 			}
+			ring.evict(now)
 			oldest, bytes := len(sizes), 0
 			for ; oldest > 0 && now.Sub(times[oldest-1]) <= 10*time.Second && bytes+sizes[oldest-1]+overhead <= maxBytes; oldest-- {
 				bytes += sizes[oldest-1] + overhead
@@ -86,6 +86,7 @@ func TestRingSince(t *testing.T) {
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	for second := range 100 {
 		ring.append(at(second), nil, appendSeq)
+		ring.evict(at(second))
 		ring.published(at(second), uint64(second+1))
 		ring.published(at(second), uint64(second+1))
 	}
@@ -130,5 +131,28 @@ func BenchmarkRing(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ring.append(now, nil, encode)
+	}
+}
+
+// What a server kept when it stood still is there when it wakes, for as long as ever, also when something is published before
+// it notices.
+func TestRingDoesNotAgeInAStandstill(t *testing.T) {
+	ring, start := newRing(30*time.Second, 1<<20), time.Unix(0, 0)
+	at := func(seconds time.Duration) time.Time { return start.Add(seconds * time.Second) }
+	publish := func(now time.Time) { ring.append(now, nil, appendSeq) }
+	publish(at(0))
+	ring.published(at(1), 1)
+	publish(at(101))
+	ring.stoodStill(100 * time.Second)
+	ring.evict(at(130))
+	if _, lost := ring.after(nil, 0, 10, 1<<20); lost != 0 {
+		t.Errorf("lost up to %d", lost)
+	}
+	if seq := ring.since(at(100)); seq != 0 {
+		t.Errorf("a second before it woke everything up to %d was with Redis", seq)
+	}
+	ring.evict(at(131))
+	if _, lost := ring.after(nil, 0, 10, 1<<20); lost != 1 {
+		t.Errorf("lost up to %d, want 1", lost)
 	}
 }

@@ -52,6 +52,7 @@ func (b *Bus) stoodStill(now time.Time) bool {
 func (b *Bus) noticeStandstill(now time.Time) {
 	s := &b.standstill
 	if b.stoodStill(now) {
+		b.ring.stoodStill(now.Sub(b.start) - time.Duration(s.tick.Load()))
 		s.mu.Lock()
 		s.woke = now
 		s.mu.Unlock()

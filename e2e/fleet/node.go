@@ -134,6 +134,7 @@ func (n *Node) Stop() {
 // Continue is SIGCONT.
 func (n *Node) Continue() {
 	n.fleet.Note("SIGCONT of " + n.Name)
+	n.fleet.Record.Add(history.Event{Kind: history.Awake, Node: n.Name})
 	n.p.signal(syscall.SIGCONT)
 }
 

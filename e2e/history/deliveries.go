@@ -126,7 +126,7 @@ func (j *judge) judgeResent(a *action, places map[address][]place, missing map[p
 	if last == nil {
 		return
 	}
-	author := a.author
+	author, heard := a.author, j.heard(last)
 	seen := make(map[*conn]bool)
 	for _, to := range last.targets.addresses() {
 		for _, p := range places[to] {
@@ -139,7 +139,7 @@ func (j *judge) judgeResent(a *action, places map[address][]place, missing map[p
 				j.figures.latency(&j.figures.deliveries, last.at, got)
 				continue
 			}
-			if p.until != 0 && p.until-last.at < j.options.Grace.Microseconds() {
+			if p.until != 0 && p.until-heard < j.options.Grace.Microseconds() {
 				missing[p] = append(missing[p], a)
 				continue
 			}

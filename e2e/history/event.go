@@ -20,6 +20,9 @@
 // client subscribes again with since, and completing it is the back-end's part; but not where a later action of the same author by way of the same server did
 // reach it on that connection: then there was a hole.
 //
+// The back-end may approve an action while the server that asked stands still, as it would a server that is alive: that one re-sends when it is awake. It need not
+// when another server has taken it for dead and had the action approved.
+//
 // What is sent to a channel while a client's subscription to it is being asked is kept for it. An action that reaches the client at once by another of its targets
 // is not in that channel's order.
 //
@@ -52,6 +55,7 @@ const (
 	Posted  Kind = "posted"  // which was accepted
 	Killed  Kind = "killed"  // server Node was killed
 	Dead    Kind = "dead"    // the others may take server Node for dead
+	Awake   Kind = "awake"   // server Node goes on: what it was told meanwhile it reads now
 	Fault   Kind = "fault"   // something else was done, said by Mark; for readers
 )
 

@@ -75,6 +75,7 @@ func Judge(events []Event, o Options) *Verdict {
 		conns:   make(map[connKey]*conn),
 		current: make(map[string]*conn),
 		lost:    make(map[string][]int64),
+		rests:   make(map[string][]rest),
 	}
 	j.figures = &j.verdict.Figures
 	for i := range events {
@@ -102,12 +103,16 @@ type judge struct {
 	all     []*conn
 	current map[string]*conn   // of each client
 	lost    map[string][]int64 // when servers were killed or could be taken for dead
+	rests   map[string][]rest  // of servers that could be taken for dead
 }
 
 type connKey struct {
 	client string
 	n      int
 }
+
+// A rest is a time in which a server stood still, or may have been taken for dead.
+type rest struct{ from, until int64 } // until 0: to the end of the history
 
 // An action is all that happened to one action ID.
 type action struct {
@@ -248,7 +253,7 @@ func (j *judge) read(e *Event) {
 		if a.kind == Subscribe {
 			a.subscribed = cmp.Or(a.subscribed, e.At)
 		} else if e.Targets != nil {
-			a.resends = append(a.resends, resend{at: e.At, node: e.Node, targets: e.Targets, sure: true})
+			a.resends = append(a.resends, resend{at: e.At, node: e.Node, targets: e.Targets, sure: !j.takenOver(a, e.Node)})
 		}
 	case Answered:
 		a := j.action(e)
@@ -261,9 +266,32 @@ func (j *judge) read(e *Event) {
 		for i := range a.resends {
 			a.resends[i].sure = a.resends[i].sure || a.resends[i].node == e.Node
 		}
-	case Killed, Dead:
+	case Killed:
 		j.lost[e.Node] = append(j.lost[e.Node], e.At)
+	case Dead:
+		j.lost[e.Node] = append(j.lost[e.Node], e.At)
+		j.rests[e.Node] = append(j.rests[e.Node], rest{from: e.At})
+	case Awake:
+		if all := j.rests[e.Node]; len(all) > 0 && all[len(all)-1].until == 0 {
+			all[len(all)-1].until = e.At
+		}
 	}
+}
+
+// takenOver reports whether another server had a approved after node could be taken for dead.
+func (j *judge) takenOver(a *action, node string) bool {
+	rests := j.rests[node]
+	return len(rests) > 0 && slices.ContainsFunc(a.resends, func(r resend) bool { return r.node != node && r.at >= rests[len(rests)-1].from })
+}
+
+// heard returns when r's server read the approval.
+func (j *judge) heard(r *resend) int64 {
+	for _, rest := range j.rests[r.node] {
+		if rest.from <= r.at && r.at < rest.until {
+			return rest.until
+		}
+	}
+	return r.at
 }
 
 func (j *judge) sent(e *Event) {

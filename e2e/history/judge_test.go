@@ -362,6 +362,61 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// A server that stands still re-sends what was approved meanwhile when it is awake: to whom is there then.
+func TestApprovedWhileTheServerStoodStill(t *testing.T) {
+	strict := Options{Grace: time.Millisecond}
+	for awake, want := range map[bool]int{false: 0, true: 1} {
+		s := newStory()
+		s.connect("1:a", "one")
+		s.connect("2:b", "two")
+		s.subscribe("2:b", "news")
+		s.add(Event{Kind: Dead, Node: "one"})
+		id := s.nextID("1:a")
+		s.send("1:a", id, "", "")
+		s.ask("one", id)
+		s.approve("one", id, &Targets{Channels: []string{"news"}})
+		if awake {
+			s.add(Event{Kind: Awake, Node: "one"})
+			s.add(Event{Kind: Fault})
+		}
+		s.add(Event{Kind: Fault})
+		s.unsubscribe("2:b", "news")
+		if !awake {
+			s.add(Event{Kind: Awake, Node: "one"})
+		}
+		s.finish("1:a", id)
+		if v := Judge(s.events, strict); v.Counts["C3"] != want {
+			t.Errorf("awake before the end of the subscription: %v: %v", awake, v)
+		}
+	}
+}
+
+// Who took an action over re-sent it. The one that stood still need not, though the back-end approves it once more.
+func TestApprovedAgainAfterTakeover(t *testing.T) {
+	for _, first := range []string{"two", "one"} {
+		s := newStory()
+		s.connect("1:a", "one")
+		s.connect("2:b", "two")
+		s.subscribe("2:b", "news")
+		id := s.nextID("1:a")
+		s.send("1:a", id, "", "")
+		s.ask("one", id)
+		s.add(Event{Kind: Dead, Node: "one"})
+		s.ask("two", id)
+		targets := &Targets{Channels: []string{"news"}}
+		s.approve(first, id, targets)
+		s.receive("2:b", id)
+		s.connect("3:c", "two")
+		s.subscribe("3:c", "news")
+		s.add(Event{Kind: Awake, Node: "one"})
+		s.approve(map[string]string{"two": "one", "one": "two"}[first], id, targets)
+		s.finish("1:a", id)
+		if v := Judge(s.events, Options{}); v.OK() != (first == "two") {
+			t.Errorf("approved by %s first: %v", first, v)
+		}
+	}
+}
+
 // A random history of a server that does everything right passes; with one delivery gone, doubled or moved before an earlier one, it does not.
 func TestRandomHistories(t *testing.T) {
 	strict := Options{Grace: time.Millisecond} // nothing is excused
