@@ -102,13 +102,7 @@ func TestBusSwallowed(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	p := startProxy(t, r.addr)
-	mesh := newTestMesh()
-	servers := []*busServer{
-		startServer(t, "redis://"+r.addr, mesh, "server:a"),
-		startServer(t, "redis://"+p.addr, mesh, "server:b"),
-		startServer(t, "redis://"+r.addr, mesh, "server:c"),
-	}
-	waitState(t, BusOK, servers...)
+	servers := oneBehindProxy(t, r, p)
 	st := startStream(t, servers)
 	p.swallow.Store(true)
 	eventually(t, "it is noticed", func() bool { return servers[1].bus.Stats().State != BusOK })
@@ -119,11 +113,9 @@ func TestBusSwallowed(t *testing.T) {
 	st.check(t)
 }
 
-// One server loses its way to Redis; the others do not.
-func TestBusCutOff(t *testing.T) {
-	t.Parallel()
-	r := startRedis(t)
-	p := startProxy(t, r.addr)
+// oneBehindProxy starts three servers whose bus is well; the second reaches Redis through p.
+func oneBehindProxy(t *testing.T, r *redisProcess, p *proxy) []*busServer {
+	t.Helper()
 	mesh := newTestMesh()
 	servers := []*busServer{
 		startServer(t, "redis://"+r.addr, mesh, "server:a"),
@@ -131,6 +123,15 @@ func TestBusCutOff(t *testing.T) {
 		startServer(t, "redis://"+r.addr, mesh, "server:c"),
 	}
 	waitState(t, BusOK, servers...)
+	return servers
+}
+
+// One server loses its way to Redis; the others do not.
+func TestBusCutOff(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	p := startProxy(t, r.addr)
+	servers := oneBehindProxy(t, r, p)
 	st := startStream(t, servers)
 	nowhere := "127.0.0.1:1"
 	p.to.Store(&nowhere)
@@ -149,13 +150,7 @@ func TestBusOtherRedis(t *testing.T) {
 	t.Parallel()
 	old, other := startRedis(t), startRedis(t)
 	p := startProxy(t, old.addr)
-	mesh := newTestMesh()
-	servers := []*busServer{
-		startServer(t, "redis://"+old.addr, mesh, "server:a"),
-		startServer(t, "redis://"+p.addr, mesh, "server:b"),
-		startServer(t, "redis://"+old.addr, mesh, "server:c"),
-	}
-	waitState(t, BusOK, servers...)
+	servers := oneBehindProxy(t, old, p)
 	st := startStream(t, servers)
 	p.to.Store(&other.addr)
 	p.cut()
@@ -174,13 +169,7 @@ func TestBusSubscriberOnTheWrongRedis(t *testing.T) {
 	t.Parallel()
 	right, wrong := startRedis(t), startRedis(t)
 	p := startProxy(t, right.addr)
-	mesh := newTestMesh()
-	servers := []*busServer{
-		startServer(t, "redis://"+right.addr, mesh, "server:a"),
-		startServer(t, "redis://"+p.addr, mesh, "server:b"),
-		startServer(t, "redis://"+right.addr, mesh, "server:c"),
-	}
-	waitState(t, BusOK, servers...)
+	servers := oneBehindProxy(t, right, p)
 	st := startStream(t, servers)
 	before := servers[1].bus.Stats().Reconnects
 	p.to.Store(&wrong.addr)

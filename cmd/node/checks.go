@@ -213,11 +213,11 @@ func checkCollector(ctx context.Context, r *report, c *Config) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	u := newTraceUpload(c.traceURL(), c.traceEnv.headers, zap.NewNop())
+	u := newTraceUpload(c.traceURL(), c.traceEnv, zap.NewNop())
 	defer func() { _ = u.Stop(ctx) }()
 	at := shownURL(c.traceURL())
 	if _, err := u.post(ctx, nil); err != nil {
-		r.say(checkWarn, "traces", at+" takes none: "+networkReason(err)+"; start it, or mend LOGUX_TRACE, until then traces are lost and nothing else")
+		r.say(checkWarn, "traces", at+" takes none: "+networkReason(err)+"; start it, or mend LOGUX_TRACE (or OTEL_EXPORTER_OTLP_CERTIFICATE for https://), until then traces are lost and nothing else")
 		return
 	}
 	r.say(checkOK, "traces", at+" takes them")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -13,6 +15,7 @@ import (
 // A traceEnvironment is what the variables of OpenTelemetry say, which an operator may have set for all programs.
 type traceEnvironment struct {
 	headers  http.Header // of requests to the collector; they may hold a key, so this is not to be printed
+	tls      *tls.Config // how an https:// collector is checked; nil means the system's way
 	resource []attribute.KeyValue
 }
 
@@ -31,6 +34,9 @@ func (c *Config) checkTrace(env environment) error {
 	}
 	var err error
 	if c.traceEnv.headers, err = readTraceHeaders(env); err != nil {
+		return err
+	}
+	if c.traceEnv.tls, err = readTraceAuthority(env); err != nil {
 		return err
 	}
 	c.traceEnv.resource, err = readTraceResource(env)
@@ -65,6 +71,27 @@ func readTraceHeaders(env environment) (http.Header, error) {
 		headers.Set(key, *value)
 	}
 	return headers, nil
+}
+
+// readTraceAuthority reads the file of certificates that an https:// collector is checked with.
+func readTraceAuthority(env environment) (*tls.Config, error) {
+	name := "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE"
+	if env[name] == "" {
+		name = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+	}
+	path := env[name]
+	if path == "" {
+		return nil, nil
+	}
+	text, err := readAtMost(path, maxFile)
+	if err != nil {
+		return nil, &settingError{Wrong: name + " names the file " + quote(path) + ", which cannot be read: " + reason(err), Mend: "mend the path or the file's permissions"}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, &settingError{Wrong: name + " names the file " + quote(path) + ", which holds no certificate", Mend: "use a PEM file that begins with -----BEGIN CERTIFICATE-----"}
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
 // readTraceResource reads what the environment says of this node.

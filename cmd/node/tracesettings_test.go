@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -32,6 +34,15 @@ func TestTraceEnvironment(t *testing.T) {
 		}
 		if _, err := load(with(pair[0], pair[1])); err != nil {
 			t.Errorf("%v stops a node that traces nothing: %v", pair, err)
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none.pem")
+	if err := os.WriteFile(none, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{none: "holds no certificate", none + "x": "cannot be read"} {
+		if _, err := load(on("OTEL_EXPORTER_OTLP_CERTIFICATE", path)); err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_CERTIFICATE names the file") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 	if c := mustLoad(t, on("OTEL_SDK_DISABLED", "true")); c.Trace != nil {

@@ -90,15 +90,15 @@ type traceUpload struct {
 	broken bool // what it said last; one goroutine uploads
 }
 
-func newTraceUpload(to *url.URL, header http.Header, log *zap.Logger) *traceUpload {
-	u := &traceUpload{url: to.String(), header: header.Clone(), log: log.With(zap.String("collector", shownURL(to)))}
+func newTraceUpload(to *url.URL, env traceEnvironment, log *zap.Logger) *traceUpload {
+	u := &traceUpload{url: to.String(), header: env.headers.Clone(), log: log.With(zap.String("collector", shownURL(to)))}
 	if u.header == nil {
 		u.header = make(http.Header)
 	}
 	u.header.Set("Content-Type", "application/x-protobuf")
 	u.header.Set("User-Agent", "logux-proxy/"+releaseName())
 	u.client = &http.Client{
-		Transport: &http.Transport{MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: tracePatience, ResponseHeaderTimeout: tracePatience, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{TLSClientConfig: env.tls, MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: tracePatience, ResponseHeaderTimeout: tracePatience, ForceAttemptHTTP2: true},
 		// A collector has one address. Behind a redirect the headers with its key would go elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

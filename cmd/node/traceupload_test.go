@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +40,38 @@ func answers(t *testing.T, answer ...http.HandlerFunc) (*traceUpload, *observer.
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.DebugLevel)
-	u := newTraceUpload(to, http.Header{"Api-Key": {"canary"}}, zap.New(core))
+	u := newTraceUpload(to, traceEnvironment{headers: http.Header{"Api-Key": {"canary"}}}, zap.New(core))
 	t.Cleanup(func() { _ = u.Stop(context.Background()) })
 	return u, logs
 }
 
 func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+// A collector with a certificate of a private authority is reached with that authority, and with no other.
+func TestUploadOverTLS(t *testing.T) {
+	server := httptest.NewTLSServer(status(200))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		env  []string
+		want bool
+	}{
+		{nil, false}, {[]string{"OTEL_EXPORTER_OTLP_CERTIFICATE", path}, true},
+		{[]string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "nowhere", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", path}, true},
+	} {
+		config := mustLoad(t, with(append([]string{"LOGUX_TRACE", server.URL}, c.env...)...))
+		u := newTraceUpload(config.traceURL(), config.traceEnv, zap.NewNop())
+		if _, err := u.post(t.Context(), nil); (err == nil) != c.want {
+			t.Errorf("%v: %v", c.env, err)
+		}
+		_ = u.Stop(t.Context())
+	}
 }
 
 // "A client SHOULD retry on 429, 502, 503 and 504 and on a broken connection; all other 4xx and 5xx MUST NOT be retried."

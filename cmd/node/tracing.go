@@ -63,7 +63,7 @@ func newTracing(c *Config, log *zap.Logger) *tracing {
 	// Nothing is expected to come here; without it the library would write to stderr.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("Tracing is in trouble", zap.Error(err)) }))
 	t := &tracing{ratio: float64(c.TraceRatio), server: backendServer(c.Backend)}
-	t.upload = newTraceUpload(c.traceURL(), c.traceEnv.headers, log)
+	t.upload = newTraceUpload(c.traceURL(), c.traceEnv, log)
 	t.queue = newSpanQueue(otlptrace.NewUnstarted(t.upload)) // there is nothing to start
 	t.provider = sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sdktrace.AlwaysSample()), // who asks for a span has decided already

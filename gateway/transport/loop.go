@@ -124,36 +124,42 @@ func (l *Loop) EachFrom(from int, f func(c *Conn) bool) (next int) {
 // Post hands t to the loop. Tasks run in the order of posting. Any goroutine may call it; it never
 // blocks. It reports false when the loop has ended, and t will not run.
 func (l *Loop) Post(t Task) bool {
-	l.mu.Lock()
-	if l.ended {
-		l.mu.Unlock()
+	if !l.lock() {
 		return false
 	}
 	l.inbox = append(l.inbox, t)
-	wake := l.asleep
-	l.asleep = false
-	l.mu.Unlock()
-	if wake {
-		l.poller.Wake()
-	}
+	l.unlock()
 	return true
 }
 
 // arrive hands an accepted socket to the loop. It reports false when the loop has ended.
 func (l *Loop) arrive(a arrival) bool {
+	if !l.lock() {
+		return false
+	}
+	l.arrivals = append(l.arrivals, a)
+	l.unlock()
+	return true
+}
+
+// lock locks what others hand to the loop, unless the loop has ended.
+func (l *Loop) lock() bool {
 	l.mu.Lock()
 	if l.ended {
 		l.mu.Unlock()
 		return false
 	}
-	l.arrivals = append(l.arrivals, a)
+	return true
+}
+
+// unlock ends lock, and wakes the loop for what was handed to it.
+func (l *Loop) unlock() {
 	wake := l.asleep
 	l.asleep = false
 	l.mu.Unlock()
 	if wake {
 		l.poller.Wake()
 	}
-	return true
 }
 
 // run is the loop. It returns when everything is closed after stop, or when the poller fails.
