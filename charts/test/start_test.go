@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,14 +25,16 @@ import (
 )
 
 // The program takes what the chart sets: it starts with the variables and files of each value set, on loopback addresses,
-// and knows every variable.
+// knows every variable, and passes helm test.
 func TestProgramStarts(t *testing.T) {
 	for name, text := range cases(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files := mustRender(t, readValues(t, fixed, text, `fullnameOverride: ""`))
+			values := readValues(t, fixed, text, `fullnameOverride: ""`)
+			files := mustRender(t, values)
 			d := deployment(t, files)
-			dir, admin := t.TempDir(), freeAddr(t)
+			dir := t.TempDir()
+			ports := map[string]string{"websocket": freeAddr(t), "control": freeAddr(t), "admin": freeAddr(t)}
 			writeFiles(t, dir, d, files)
 			binary, err := filepath.Abs("../../bin/logux-proxy")
 			if err != nil {
@@ -41,7 +44,7 @@ func TestProgramStarts(t *testing.T) {
 			node := exec.Command(binary)
 			node.Dir, node.Stdout, node.Stderr = dir, &out, &out
 			node.Env = environment(d.Spec.Template.Spec.Containers[0].Env, dir, map[string]string{
-				"LOGUX_HOST": "127.0.0.1", "LOGUX_PORT": "0", "LOGUX_CONTROL_ADDR": "127.0.0.1:0", "LOGUX_ADMIN_ADDR": admin,
+				"LOGUX_HOST": "127.0.0.1", "LOGUX_PORT": portOf(t, ports["websocket"]), "LOGUX_CONTROL_ADDR": ports["control"], "LOGUX_ADMIN_ADDR": ports["admin"],
 				"LOGUX_GOSSIP_ADDR": freeAddr(t), "LOGUX_DRAIN_GRACE": "0s", "LOGUX_DRAIN_TIME": "0s", "POD_NAME": "web-1", "POD_IP": "127.0.0.1",
 			})
 			if err := node.Start(); err != nil {
@@ -50,11 +53,14 @@ func TestProgramStarts(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- node.Wait() }()
 			answered := make(chan error, 1)
-			go func() { answered <- awaitHealth(t.Context(), "http://"+admin+"/healthz") }()
+			go func() { answered <- awaitHealth(t.Context(), "http://"+ports["admin"]+"/readyz") }()
 			select {
 			case err := <-ended:
 				t.Fatalf("it ended: %v\n%s", err, &out)
 			case err = <-answered:
+			}
+			if off := values["tests"] != nil; err == nil && !off {
+				helmTest(t, files, binary, ports)
 			}
 			_ = node.Process.Signal(os.Interrupt) // if it is gone, Wait says so
 			if stopped := <-ended; err != nil || stopped != nil {
@@ -65,6 +71,58 @@ func TestProgramStarts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// helmTest runs the containers of the chart's test as Kubernetes would: their images are the program, and the Services that they
+// ask lead to ports of the node, by name.
+func helmTest(t *testing.T, files map[string]string, binary string, ports map[string]string) {
+	t.Helper()
+	services := make(map[string]string)
+	for _, text := range objects(files) {
+		if service, is := decode(t, text).(*corev1.Service); is {
+			for _, p := range service.Spec.Ports {
+				services[fmt.Sprintf("%s:%d", service.Name, p.Port)] = ports[p.TargetPort.StrVal]
+			}
+		}
+	}
+	resolve := func(service string) string {
+		addr := services[service]
+		if addr == "" {
+			t.Errorf("helm test asks %s, which is no port of a Service: %v", service, services)
+		}
+		return addr
+	}
+	for _, c := range find[corev1.Pod](t, files, "Pod", "shop-logux-proxy-test").Spec.Containers {
+		values := make(map[string]string)
+		for _, v := range c.Env {
+			values[v.Name] = v.Value
+		}
+		if host := values["LOGUX_HOST"]; host != "" {
+			values["LOGUX_HOST"], values["LOGUX_PORT"] = "127.0.0.1", portOf(t, resolve(host+":"+values["LOGUX_PORT"]))
+		}
+		for i, arg := range c.Args {
+			if strings.Contains(arg, ":") {
+				c.Args[i] = resolve(arg)
+			}
+		}
+		ask := exec.CommandContext(t.Context(), binary, c.Args...)
+		ask.Env = []string{}
+		for name, value := range values {
+			ask.Env = append(ask.Env, name+"="+value)
+		}
+		if out, err := ask.CombinedOutput(); err != nil {
+			t.Errorf("the container %s of helm test: %v: %s", c.Name, err, out)
+		}
+	}
+}
+
+func portOf(t *testing.T, addr string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func awaitHealth(ctx context.Context, url string) error {
