@@ -102,6 +102,29 @@ func TestBenchTellsTheTruth(t *testing.T) {
 	}
 }
 
+// A server with a certificate of a private authority is loaded with that authority given, and not without.
+func TestBenchOverTLS(t *testing.T) {
+	t.Parallel()
+	b, ca := newBackend(t), newAuthority(t)
+	cert, key := ca.files(t, ca.issue(t, "proxy"))
+	p := launch(t, b.url, settings{"LOGUX_CERT": cert, "LOGUX_KEY": key})
+	t.Cleanup(func() { p.stop(t) })
+	p.log.await(t, "the proxy listens", func() bool { return strings.Contains(p.log.String(), "listening") })
+	args := []string{"wss://" + strings.Replace(p.addr, "127.0.0.1", "localhost", 1), "--clients", "40", "--rate", "400", "--channel", "counter/%d", "--channels", "4",
+		"--actions", "100", "--duration", "1s", "--action", `{"type":"INC","counter":"%c"}`, "--fan-out"}
+	r := startLoadTest(t, append(args, "--ca", writeFile(t, "ca.pem", ca.pem))...).end(t, 0)
+	if r.Clients.Connected != 40 || r.Actions.Processed != 100 || r.Deliveries.Received != 900 || r.ErrorCount != 0 {
+		t.Errorf("%+v", r)
+	}
+	refused := startLoadTest(t, args...)
+	if err := refused.cmd.Wait(); err == nil || !strings.Contains(refused.err.String(), "give its authority with --ca, or --insecure") {
+		t.Errorf("without the authority: %v, %s", err, &refused.err)
+	}
+	if n := len(b.seen(isAuth)); n != 40 {
+		t.Errorf("the back-end was asked about %d clients", n)
+	}
+}
+
 func isAuth(c *backendtest.Command) bool { return c.Auth }
 
 // What goes wrong is counted as what it is, and makes the exit code 1.
