@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"time"
 
 	"go.uber.org/zap"
@@ -175,67 +174,4 @@ func (g *Gateway) tellServers(kind wire.EnvelopeKind, client wire.ClientID, n *w
 	if err != nil {
 		g.log.Error("The other servers could not be told of a client", zap.String("clientId", string(client)), zap.Error(err))
 	}
-}
-
-const (
-	// inquireEvery is how often it is looked after actions in flight at servers that are gone, and inquireAlive at those
-	// that are there: their outcome may have got lost on the way.
-	inquireEvery = time.Second
-	inquireAlive = 10 * time.Second
-	// inquireLimit is when an action in flight elsewhere is taken for lost, whatever the others say. A back-end that has
-	// not answered until then has been given up.
-	inquireLimit = 150 * time.Second
-)
-
-// inquire looks after actions in flight elsewhere until ctx ends.
-func (g *Gateway) inquire(ctx context.Context) {
-	if g.cfg.Life == "" || g.cfg.Handovers == nil {
-		return
-	}
-	tick := time.NewTicker(inquireEvery)
-	defer tick.Stop()
-	var asked map[wire.ActionID]time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			asked = g.inquireAll(now, asked)
-		}
-	}
-}
-
-// inquireAll asks the store about actions in flight elsewhere. It returns when each was asked about last.
-func (g *Gateway) inquireAll(now time.Time, last map[wire.ActionID]time.Time) (asked map[wire.ActionID]time.Time) {
-	absences := g.ledger.absences()
-	asked = make(map[wire.ActionID]time.Time, len(absences))
-	for _, a := range absences {
-		at, known := last[a.ID]
-		if !known {
-			at = a.since
-		}
-		if !g.cfg.Alive(a.Owner) || now.Sub(at) >= inquireAlive {
-			if p := g.connection(a.client); p != nil && g.cfg.Alive(a.Owner) {
-				p.h.loop.Post(&recount{p})
-			}
-			g.inquireOne(a, now.Sub(a.since) > inquireLimit)
-			at = now
-		}
-		asked[a.ID] = at
-	}
-	return asked
-}
-
-// inquireOne asks the store about one action; late says that there is no more waiting.
-func (g *Gateway) inquireOne(a absence, late bool) {
-	g.cfg.Handovers.Inquire(a.client, a.InFlight, func(o *wire.Outcome, lost bool, err error) {
-		switch {
-		case o != nil:
-			g.receiveOutcome(a.client, o)
-		case lost && err == nil || late:
-			if next := g.ledger.lost(a.client, a.InFlight); next != nil {
-				next.run()
-			}
-		}
-	})
 }

@@ -25,7 +25,7 @@ type nomadServer struct {
 	joined map[wire.Topic]int
 	heard  map[wire.Topic]bool // the bus knows
 	conns  []*nomadConn
-	absent map[wire.ActionID]time.Time // of inquireAll
+	asked  inquiries
 }
 
 // gossipDelay is after how long a death is known.
@@ -55,7 +55,7 @@ func (s *nomadSim) boot(index, number int) {
 		s.servers[index] = srv
 	}
 	s.lives = append(s.lives, srv)
-	srv.every(inquireEvery, func() { srv.absent = srv.g.inquireAll(time.Now(), srv.absent) })
+	srv.every(inquireEvery, func() { srv.g.inquireAll(time.Now(), &srv.asked) })
 	srv.every(30*time.Second, func() { srv.g.ledger.sweep(time.Since(srv.g.start) - srv.g.cfg.Remember) })
 	if s.crashes && !s.calm {
 		srv.after(2*time.Second+upTo(s.rnd, 30*time.Second), srv.crash)

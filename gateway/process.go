@@ -103,7 +103,7 @@ func (j *job) takenOver() {
 	if next := j.g.ledger.giveUp(j); next != nil {
 		next.run()
 	}
-	j.g.inquireOne(absence{client: client, InFlight: f}, false)
+	j.g.inquireOne(absence{client: client, InFlight: f}, false, func() {})
 }
 
 // answer takes what the back-end says before its final word.

@@ -53,11 +53,15 @@ func TestKillAllNodes(t *testing.T) {
 		for _, n := range f.Nodes {
 			n.Kill()
 		}
+		killed := time.Now()
 		f.Moment(4 * time.Second)
+		started := time.Now()
 		for _, n := range f.Nodes {
 			n.Start()
 		}
 		f.AwaitMembers(f.Nodes...)
+		f.AwaitOutcomes(killed)
+		t.Logf("all that was acknowledged has its outcome %v after the start", time.Since(started).Round(time.Millisecond))
 	}
 	f.Judge()
 }

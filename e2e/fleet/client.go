@@ -55,6 +55,7 @@ type Client struct {
 	got      int64    // last number of the server's
 	lastID   int64    // ms of the last own ID
 	pending  []pending
+	owed     map[string]time.Time // IDs of actions that were acknowledged, when, and have no outcome
 	resent   int64    // above this number nothing was there when the client connected
 	renewed  bool     // it subscribed again on this connection
 	wanted   []string // channels
@@ -68,6 +69,7 @@ type pending struct {
 	kind, channel string
 	mark          string
 	body          []byte
+	told          bool // the outcome is there
 }
 
 func (p *pending) id(node string) string { return fmt.Sprintf("%d %s 0", p.ms, node) }
@@ -159,7 +161,11 @@ func subscription(kind, channel string, since int64) []byte {
 func (c *Client) syncedLocked(added int64, out []byte) []byte {
 	n := 0
 	for n < len(c.pending) && c.pending[n].added <= added {
-		c.crowd.Record.Add(history.Event{Kind: history.Synced, Client: c.ID, Conn: c.number, ID: c.pending[n].id(c.node)})
+		p := &c.pending[n]
+		c.crowd.Record.Add(history.Event{Kind: history.Synced, Client: c.ID, Conn: c.number, ID: p.id(c.node)})
+		if p.kind == "" && !p.told {
+			c.owed[p.id(c.node)] = time.Now()
+		}
 		n++
 	}
 	c.pending = slices.Delete(c.pending, 0, n)
@@ -182,11 +188,20 @@ func (c *Client) actionLocked(body, meta json.RawMessage) {
 	}
 	switch a.Type {
 	case "logux/processed":
-		c.crowd.Record.Add(history.Event{Kind: history.Outcome, Client: c.ID, Conn: c.number, ID: a.ID, By: id, Result: history.Processed})
+		c.toldLocked(a.ID, id, history.Processed)
 	case "logux/undo":
-		c.crowd.Record.Add(history.Event{Kind: history.Outcome, Client: c.ID, Conn: c.number, ID: a.ID, By: id, Result: a.Reason})
+		c.toldLocked(a.ID, id, a.Reason)
 	default:
 		c.crowd.Record.Add(history.Event{Kind: history.Received, Client: c.ID, Conn: c.number, ID: id, Mark: a.M})
+	}
+}
+
+// toldLocked takes an outcome.
+func (c *Client) toldLocked(id, by, result string) {
+	c.crowd.Record.Add(history.Event{Kind: history.Outcome, Client: c.ID, Conn: c.number, ID: id, By: by, Result: result})
+	delete(c.owed, id)
+	for i := range c.pending {
+		c.pending[i].told = c.pending[i].told || c.pending[i].id(c.node) == id
 	}
 }
 
@@ -313,6 +328,18 @@ func (c *Client) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.conn != nil && !c.ended && c.renewed && len(c.pending) == 0
+}
+
+// owes is how many actions that were acknowledged before a time have no outcome.
+func (c *Client) owes(before time.Time) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range c.owed {
+		if at.Before(before) {
+			n++
+		}
+	}
+	return n
 }
 
 // connected reports whether the client has an accepted connection.

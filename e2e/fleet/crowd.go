@@ -68,7 +68,7 @@ type Crowd struct {
 func NewCrowd(record *history.Recorder, load Load, seed uint64) *Crowd {
 	c := &Crowd{Record: record, load: load, seed: seed, http: http.Client{Timeout: 30 * time.Second}, vanished: make(map[net.Conn]bool)}
 	for i := range load.Clients {
-		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), crowd: c}
+		client := &Client{ID: fmt.Sprintf("u%d:c%d", i/2, i), crowd: c, owed: make(map[string]time.Time)}
 		client.rank.Store(int64(i))
 		client.node = client.ID + ":t"
 		if i < load.Clients-load.Idle {
@@ -176,6 +176,14 @@ func (c *Crowd) Act(on bool) { c.acting.Store(on) }
 // Settled reports whether every client that is to be present is connected and subscribed and has no action that is not acknowledged.
 func (c *Crowd) Settled() bool {
 	return !slices.ContainsFunc(c.clients, func(c *Client) bool { return c.present() && !c.settled() })
+}
+
+// Owed is how many actions that were acknowledged before a time have no outcome.
+func (c *Crowd) Owed(before time.Time) (n int) {
+	for _, client := range c.clients {
+		n += client.owes(before)
+	}
+	return n
 }
 
 // Connected is how many clients are.

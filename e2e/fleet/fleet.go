@@ -214,6 +214,14 @@ func (f *Fleet) AwaitSettled() {
 	}
 }
 
+// AwaitOutcomes waits until all that was acknowledged before a time has its outcome.
+func (f *Fleet) AwaitOutcomes(before time.Time) {
+	f.t.Helper()
+	if !Within(2*Patience, func() bool { return f.Crowd.Owed(before) == 0 }) {
+		f.t.Fatalf("waited %v in vain: %d acknowledged actions have no outcome", 2*Patience, f.Crowd.Owed(before))
+	}
+}
+
 // Pass lets the load go on for d.
 func (f *Fleet) Pass(d time.Duration) { <-time.After(d) }
 
