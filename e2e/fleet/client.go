@@ -56,10 +56,10 @@ type Client struct {
 	lastID   int64    // ms of the last own ID
 	pending  []pending
 	owed     map[string]time.Time // IDs of actions that were acknowledged, when, and have no outcome
-	resent   int64    // above this number nothing was there when the client connected
-	renewed  bool     // it subscribed again on this connection
-	wanted   []string // channels
-	rejected int      // errors that the server sent
+	resent   int64                // above this number nothing was there when the client connected
+	renewed  bool                 // it subscribed again on this connection
+	wanted   []string             // channels
+	rejected int                  // errors that the server sent
 }
 
 // pending is an own action that is not acknowledged.
