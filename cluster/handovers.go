@@ -80,7 +80,8 @@ type Handovers struct {
 	settling map[wire.ActionID]settling
 	// Guarded by mu: estates of dead servers, and what was given out of each.
 	taken   map[wire.ServerID]map[wire.ActionID]bool
-	orphans int // in all of taken
+	next    map[wire.ServerID][]storedClaim // what is to be given out next of each
+	orphans int                             // in all of taken
 	// Guarded by mu.
 	unreached bool // the store failed the last time
 	stats     HandoversStats
@@ -121,6 +122,7 @@ func NewHandovers(c HandoversConfig) (*Handovers, error) {
 		lost:     make(map[wire.ActionID]bool),
 		settling: make(map[wire.ActionID]settling),
 		taken:    make(map[wire.ServerID]map[wire.ActionID]bool),
+		next:     make(map[wire.ServerID][]storedClaim),
 	}, nil
 }
 

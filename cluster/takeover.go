@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
@@ -52,35 +51,94 @@ func (h *Handovers) letGo(owner wire.ServerID) {
 		h.orphans--
 	}
 	delete(h.taken, owner)
+	delete(h.next, owner)
 }
 
-// giveOut hands claims of an estate to Orphan, as many as there is room for.
+// giveOut hands claims of an estate to Orphan, as many as there is room for: the oldest first, whatever order the store has
+// them in, so that of each client none is given before one that it made earlier.
 func (h *Handovers) giveOut(ctx context.Context, owner wire.ServerID) error {
-	var failed error
-	err := h.cfg.Store.claims(ctx, owner, func(id wire.ActionID, text []byte) bool {
-		fresh, room := h.room(owner, id)
-		if fresh {
-			failed = h.giveOne(ctx, owner, id, text)
+	h.mu.Lock()
+	room, none := h.orphans < h.cfg.MaxOrphans, len(h.next[owner]) == 0
+	h.mu.Unlock()
+	if room && none {
+		next, err := h.oldest(ctx, owner)
+		if err != nil {
+			return err // of what was not seen some may be older
 		}
-		return room && failed == nil
-	})
-	return errors.Join(err, failed)
+		h.mu.Lock()
+		if h.taken[owner] != nil {
+			h.next[owner] = next
+		}
+		h.mu.Unlock()
+	}
+	for {
+		c, ok := h.give(owner)
+		if !ok {
+			return nil
+		}
+		if err := h.giveOne(ctx, owner, c.id, c.text); err != nil {
+			h.mu.Lock()
+			delete(h.next, owner) // it comes again, before those
+			h.mu.Unlock()
+			return err
+		}
+	}
 }
 
-// room reports whether a claim is to be given out, and counts it then; room is false when no more are.
-func (h *Handovers) room(owner wire.ServerID, id wire.ActionID) (fresh, room bool) {
+// A storedClaim is one of an estate that was taken over.
+type storedClaim struct {
+	id   wire.ActionID
+	text []byte
+}
+
+// How much of an estate is read at once: then all is read again.
+const (
+	maxNext      = 4096
+	maxNextBytes = 16 << 20
+)
+
+// oldest reads the oldest claims of an estate that were not given out, in their order.
+func (h *Handovers) oldest(ctx context.Context, owner wire.ServerID) (oldest []storedClaim, err error) {
+	bytes := 0
+	err = h.cfg.Store.claims(ctx, owner, func(id wire.ActionID, text []byte) bool {
+		if h.given(owner, id) {
+			return true
+		}
+		at, again := slices.BinarySearchFunc(oldest, id, func(c storedClaim, id wire.ActionID) int { return wire.CompareActionIDs(c.id, id) })
+		if again {
+			return true
+		}
+		oldest = slices.Insert(oldest, at, storedClaim{id, text})
+		for bytes += len(text); len(oldest) > 1 && (len(oldest) > maxNext || bytes > maxNextBytes); oldest = oldest[:len(oldest)-1] {
+			bytes -= len(oldest[len(oldest)-1].text)
+		}
+		return true
+	})
+	return oldest, err
+}
+
+// given reports whether a claim of an estate was given out.
+func (h *Handovers) given(owner wire.ServerID, id wire.ActionID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken[owner][id]
+}
+
+// give takes the next claim of an estate and counts it as given out, if there is one and room for it.
+func (h *Handovers) give(owner wire.ServerID) (c storedClaim, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	given := h.taken[owner]
-	if given == nil || h.orphans >= h.cfg.MaxOrphans {
-		return false, false
+	for given != nil && h.orphans < h.cfg.MaxOrphans && len(h.next[owner]) > 0 {
+		c, h.next[owner] = h.next[owner][0], h.next[owner][1:]
+		if given[c.id] {
+			continue // it was read by two at once
+		}
+		given[c.id] = true
+		h.orphans++
+		return c, true
 	}
-	if given[id] {
-		return false, true
-	}
-	given[id] = true
-	h.orphans++
-	return true, true
+	return c, false
 }
 
 // giveOne hands one claim to Orphan, with its outcome if the owner had written it.

@@ -263,14 +263,14 @@ func TestOwnerDiedBetweenOutcomeAndClaim(t *testing.T) {
 	})
 }
 
-// Orphans are given out a few at a time, and all of them in the end.
+// Orphans are given out a few at a time, the oldest first, and all of them in the end.
 func TestOrphansAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFamily(t)
 		a := f.heir("a")
 		const claims = 300
 		for i := range claims {
-			must(t, a.ClaimAction(t.Context(), claimOf(fmt.Sprint(i))))
+			must(t, a.ClaimAction(t.Context(), claimOf(fmt.Sprintf("%d 38:tab:x 0", i))))
 		}
 		f.kill(a)
 		b := f.heir("b", func(c *HandoversConfig) { c.MaxOrphans = 20 })
@@ -289,8 +289,12 @@ func TestOrphansAreBounded(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if got := b.got(); len(got) != claims {
+		got := b.got()
+		if len(got) != claims {
 			t.Errorf("%d were given out", len(got))
+		}
+		if !slices.IsSortedFunc(got, func(a, b wire.Claim) int { return wire.CompareActionIDs(a.ID, b.ID) }) {
+			t.Errorf("a later action is given out before an earlier one")
 		}
 	})
 }

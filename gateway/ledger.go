@@ -320,7 +320,7 @@ func (c *client) pushLocked(j *job) {
 // insertLocked is pushLocked for an action that runs elsewhere and that the client made before some that wait here.
 func (c *client) insertLocked(j *job) {
 	behind := c.last
-	for behind != nil && behind.state == jobWaiting && compareActions(j.action.ID, behind.action.ID) < 0 {
+	for behind != nil && behind.state == jobWaiting && wire.CompareActionIDs(j.action.ID, behind.action.ID) < 0 {
 		behind = behind.prev
 	}
 	if behind == c.last {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -71,14 +70,7 @@ func (s *orphans) add(o *orphan) (first bool) {
 	return first
 }
 
-func compareOrphans(a, b *orphan) int { return compareActions(a.claim.ID, b.claim.ID) }
-
-// compareActions compares by the time in the ID: by that a client orders its actions itself.
-func compareActions(a, b wire.ActionID) int {
-	ams, _, ac, _ := wire.ParseActionID(a)
-	bms, _, bc, _ := wire.ParseActionID(b)
-	return cmp.Or(cmp.Compare(ams, bms), cmp.Compare(ac, bc), cmp.Compare(a, b))
-}
+func compareOrphans(a, b *orphan) int { return wire.CompareActionIDs(a.claim.ID, b.claim.ID) }
 
 // next returns the orphan of a client that is to be asked about now, nil when there is none.
 func (s *orphans) next(client wire.ClientID) *orphan {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -84,6 +85,13 @@ func validNodeID[T ~string | ~[]byte](s T) bool {
 // idDigits bounds the numbers of an action ID, so that sums and differences with a base time
 // stay far from overflow.
 const idDigits = 18
+
+// CompareActionIDs compares by the time in the IDs: by that a client orders its actions itself.
+func CompareActionIDs(a, b ActionID) int {
+	ams, _, ac, _ := ParseActionID(a)
+	bms, _, bc, _ := ParseActionID(b)
+	return cmp.Or(cmp.Compare(ams, bms), cmp.Compare(ac, bc), cmp.Compare(a, b))
+}
 
 // ParseActionID takes a three-part ID apart (PROTOCOL section 1). ok is false for every other
 // form, and for numbers that FormatActionID would write otherwise: two texts are never the same ID.

@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -220,6 +223,28 @@ func (c *RedisCluster) AwaitWhole() {
 	})
 }
 
+// slots is how many slots of a Redis Cluster r has.
+func (r *Redis) slots() (n int) {
+	for line := range strings.Lines(r.Do("cluster", "nodes")) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || !strings.Contains(fields[2], "myself") {
+			continue
+		}
+		for _, part := range fields[8:] {
+			first, last, found := strings.Cut(part, "-")
+			if !found {
+				last = first
+			}
+			from, err1 := strconv.Atoi(first)
+			to, err2 := strconv.Atoi(last)
+			if err1 == nil && err2 == nil { // else it is on its way
+				n += to - from + 1
+			}
+		}
+	}
+	return n
+}
+
 // Masters are those that say so.
 func (c *RedisCluster) Masters() (masters []*Redis) {
 	for _, r := range c.Servers {
@@ -230,9 +255,12 @@ func (c *RedisCluster) Masters() (masters []*Redis) {
 	return masters
 }
 
-// MoveSlots moves n slots from one master to another while it works.
-func (c *RedisCluster) MoveSlots(from, to *Redis, n int) {
+// MoveSlots moves n slots from the master that has most to the one that has fewest, while they work: one without slots is no master any more.
+func (c *RedisCluster) MoveSlots(n int) {
 	c.t.Helper()
+	masters := c.Masters()
+	slices.SortFunc(masters, func(a, b *Redis) int { return cmp.Compare(a.slots(), b.slots()) })
+	from, to := masters[len(masters)-1], masters[0]
 	out, err := exec.Command("redis-cli", "--cluster", "reshard", c.Servers[0].Addr, "--cluster-from", from.Do("cluster", "myid"), "--cluster-to", to.Do("cluster", "myid"),
 		"--cluster-slots", fmt.Sprint(n), "--cluster-yes").CombinedOutput()
 	if err != nil {
