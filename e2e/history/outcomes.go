@@ -78,6 +78,9 @@ func (j *judge) judgeCommands(a *action) {
 	}
 }
 
+// dying is how long a server may go on after its loss was recorded, which happens before the signal, in microseconds.
+const dying = 250_000
+
 // lostWith is how often servers that had a were lost before a time.
 func (j *judge) lostWith(a *action, before int64) (n int) {
 	had := make(map[string]int64) // since when
@@ -93,7 +96,7 @@ func (j *judge) lostWith(a *action, before int64) (n int) {
 	}
 	for node, since := range had {
 		for _, at := range j.lost[node] {
-			if since <= at && at <= before {
+			if since <= at+dying && at <= before {
 				n++
 			}
 		}
